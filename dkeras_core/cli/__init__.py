@@ -1,0 +1,1 @@
+"""The command `dkeras`: thin typer functions over the other rooms."""

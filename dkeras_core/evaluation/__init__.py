@@ -1,0 +1,1 @@
+"""Distributed metrics in one pass, gates, champion against challenger, and the report."""

@@ -1,0 +1,1 @@
+"""Entry points for spark-submit: preprocess, train, evaluate, publish, alone or as one application."""

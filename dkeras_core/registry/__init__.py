@@ -1,0 +1,1 @@
+"""The model registry in HDFS paths: immutable numbered versions, published by rename without overwrite."""
