@@ -1,1 +1,1 @@
-"""Submission to YARN: Hadoop configuration, ResourceManager REST client, spark-submit, following, killing, explaining failures."""
+"""YARN from the submitting side: configuration, ResourceManager REST, submission, following, explaining failures."""
