@@ -1,0 +1,220 @@
+"""HDFS through the JVM of a Spark session: for the driver of a job, with the job's own tokens and configuration."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from dkeras_core.errors import PathExists, PathMissing, StorageError
+from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage, clean, split_uri
+from dkeras_core.storage.refusals import refusal
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_BY_GATEWAY = 1 << 20  # bytes beyond which a temporary local file is faster than py4j, which sends text
+
+
+class HadoopStorage(Storage):
+    """The default file system (fs.defaultFS) of a Spark session.
+
+    Renames go through FileContext, because FileSystem.rename nests into a folder that stands at the target.
+    """
+
+    def __init__(self, spark: SparkSession):
+        context = spark.sparkContext
+        self._gateway, self._conf = context._gateway, context._jsc.hadoopConfiguration()
+        jvm = context._jvm
+        self._jvm, self._hadoop = jvm, jvm.org.apache.hadoop.fs
+        self.url = self._conf.get("fs.defaultFS")
+        self.authority = split_uri(self.url)[1] or None
+        with self._errors("/"):
+            self._fs = self._hadoop.FileSystem.get(self._conf)
+            self._context = self._hadoop.FileContext.getFileContext(self._conf)
+            self._local = self._hadoop.FileSystem.getLocal(self._conf).getRawFileSystem()
+
+    def __repr__(self) -> str:
+        return f"HadoopStorage({self.url!r})"
+
+    def clean(self, path: str) -> str:
+        return clean(path, "hdfs", self.authority)
+
+    def _path(self, path: str):
+        # The three-part constructor takes the name as it is; Path(String) would read a colon as a scheme.
+        return self._hadoop.Path(None, None, path)
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        from py4j.protocol import Py4JError, Py4JJavaError
+
+        try:
+            yield
+        except Py4JJavaError as error:
+            java = error.java_exception
+            name = java.getClass().getName()
+            if name.endswith("RemoteException"):
+                name = java.getClassName()
+            raise refusal(path, name, str(java.toString()), self.url) from error
+        except (Py4JError, ConnectionError) as error:
+            raise StorageError(
+                f"{path}: the Spark session does not answer ({error})", "Look at the driver's log: its JVM has ended."
+            ) from error
+
+    def _file_status(self, found) -> FileStatus:
+        is_dir = found.isDirectory()
+        return FileStatus(
+            found.getPath().toUri().getPath(),
+            is_dir,
+            0 if is_dir else found.getLen(),
+            found.getModificationTime() / 1000,
+            found.getOwner(),
+            found.getPermission().toShort(),
+        )
+
+    def status(self, path: str) -> FileStatus | None:
+        path = self.clean(path)
+        try:
+            with self._errors(path):
+                return self._file_status(self._fs.getFileStatus(self._path(path)))
+        except PathMissing:
+            return None
+
+    def list(self, path: str) -> list[FileStatus]:
+        path = self.clean(path)
+        with self._errors(path):
+            children = [self._file_status(found) for found in self._fs.listStatus(self._path(path))]
+        if len(children) == 1 and children[0].path == path:
+            raise StorageError(f"{path}: is a file, not a folder [{self.url}]", "Check the path.")
+        return sorted(children, key=lambda status: status.path)
+
+    def open(self, path: str) -> BinaryIO:
+        path = self.clean(path)
+        with self._errors(path):
+            return io.BufferedReader(_Stream(self, path, self._fs.open(self._path(path))), CHUNK)
+
+    def write_bytes(self, path: str, data: bytes, *, overwrite: bool = False, mode: int | None = None) -> None:
+        path = self.clean(path)
+        if len(data) > _BY_GATEWAY:
+            with tempfile.TemporaryDirectory(prefix="dkeras-") as folder:
+                local = Path(folder, "data")
+                local.write_bytes(data)
+                self._put_file(local, path, overwrite, mode, None)
+            return
+        self._refuse_folder(path)
+        with self._errors(path):
+            stream = self._fs.create(self._path(path), overwrite)
+            try:
+                stream.write(bytearray(data))
+                stream.close()
+            except BaseException:
+                self._discard(path)
+                raise
+        if mode is not None:
+            self.set_mode(path, mode)
+
+    def _refuse_folder(self, path: str) -> None:
+        # FileUtil.copy would put the file inside the folder.
+        found = self.status(path)
+        if found is not None and found.is_dir:
+            raise PathExists(f"{path}: a folder stands there [{self.url}]", "Choose another name.")
+
+    def mkdirs(self, path: str, mode: int | None = None) -> None:
+        path = self.clean(path)
+        there = mode is not None and self.exists(path)
+        with self._errors(path):
+            self._fs.mkdirs(self._path(path))
+        if mode is not None and not there:
+            self.set_mode(path, mode)
+
+    def rename(self, src: str, dst: str) -> None:
+        self._move(self.clean(src), self.clean(dst), "NONE")
+
+    def replace(self, src: str, dst: str) -> None:
+        src = self.clean(src)
+        if self._needed(src).is_dir:
+            raise StorageError(f"{src}: only a file can replace another in one step", "Rename the folder instead.")
+        self._move(src, self.clean(dst), "OVERWRITE")
+
+    def _move(self, src: str, dst: str, option: str) -> None:
+        kind = getattr(self._hadoop, "Options$Rename")
+        options = self._gateway.new_array(kind, 1)
+        options[0] = kind.valueOf(option)
+        try:
+            with self._errors(src):
+                self._context.rename(self._path(src), self._path(dst), options)
+        except PathExists as error:
+            raise PathExists(f"{dst}: stands there already [{self.url}]", "Choose another name.") from error
+        except PathMissing as error:
+            if self.exists(src):
+                folder = os.path.dirname(dst)
+                raise PathMissing(f"{folder}: does not exist [{self.url}]", "Make the folder first.") from error
+            raise
+
+    def delete(self, path: str, recursive: bool = False) -> bool:
+        path = self.clean(path)
+        with self._errors(path):
+            return self._fs.delete(self._path(path), recursive)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        path = self.clean(path)
+        with self._errors(path):
+            permission = self._jvm.org.apache.hadoop.fs.permission.FsPermission(f"{mode:o}")
+            self._fs.setPermission(self._path(path), permission)
+
+    def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:
+        self._refuse_folder(path)
+        copy = self._hadoop.FileUtil.copy
+        with self._errors(path):
+            copy(
+                self._local,
+                self._path(os.path.abspath(local)),
+                self._fs,
+                self._path(path),
+                False,
+                overwrite,
+                self._conf,
+            )
+        if mode is not None:
+            self.set_mode(path, mode)
+        if progress is not None:
+            progress(local.stat().st_size)
+
+    def _get_file(self, path: str, local: Path) -> None:
+        # The raw local file system, because the other one leaves a .crc file beside each.
+        copy, target = self._hadoop.FileUtil.copy, self._path(os.path.abspath(local))
+        with self._errors(path):
+            copy(self._fs, self._path(path), self._local, target, False, True, self._conf)
+
+    def _checksum(self, status: FileStatus) -> str:
+        if status.size == 0:
+            return "empty"
+        with self._errors(status.path):
+            found = self._fs.getFileChecksum(self._path(status.path))
+            return f"{found.getAlgorithmName()}:{bytes(found.getBytes()).hex()}"
+
+
+class _Stream(io.RawIOBase):
+    """A Java input stream, read in the pieces that BufferedReader asks for."""
+
+    def __init__(self, storage: HadoopStorage, path: str, stream):
+        self._storage, self._path, self._stream = storage, path, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        with self._storage._errors(self._path):
+            chunk = self._stream.readNBytes(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        if not self.closed:
+            with self._storage._errors(self._path):
+                self._stream.close()
+        super().close()
