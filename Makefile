@@ -1,0 +1,70 @@
+# Two commands do everything, set-up included:  make submit   and   make test.     `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PIPELINE ?= dags/pipelines/higgs.yaml
+ROWS ?= 250000
+SEED ?= 1
+# DATA=/path/training.csv takes a file of the 2014 challenge as it is; without it synthetic events are made
+DATA ?=
+ARGS ?=
+
+BIN := build/venv/bin
+SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
+INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
+
+.PHONY: help submit test test-fast lint format env tools test-tools data doctor bench
+.PHONY: cluster-up cluster-down cluster-status clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
+
+submit: tools $(if $(DATA),,$(SYNTHETIC)) ## train, evaluate and publish on YARN (DATA=file, ROWS=n, PIPELINE=file, ARGS=...)
+	@$(BIN)/dkeras submit $(PIPELINE) --data $(INPUT) $(if $(DATA),,--set input.synthetic=true) $(ARGS)
+
+test: test-tools ## all tests, those on real HDFS and YARN included
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: test-tools ## the unit tests alone
+	@$(BIN)/python -m pytest -m "not cluster and not slow" $(ARGS)
+
+lint: test-tools ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: test-tools ## mend what ruff can mend
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+env: tools ## build the training environment (ENV_CHANNEL=conda-forge uses that channel)
+	@$(BIN)/dkeras env build
+
+doctor: tools ## check Java, Hadoop, queue, memory and archive before submitting
+	@$(BIN)/dkeras doctor $(PIPELINE)
+
+cluster-up: tools ## start the bundle's single-node HDFS and YARN (NODES=2 for a second NodeManager)
+	@$(BIN)/dkeras cluster up --nodes $(or $(NODES),1)
+
+cluster-down: tools ## stop it
+	@$(BIN)/dkeras cluster down
+
+cluster-status: tools ## daemons, addresses, web pages
+	@$(BIN)/dkeras cluster status
+
+tools: ## the tools of the edge node in build/venv
+	@envs/bootstrap.sh tools
+
+test-tools: ## the same with the test tools and the training libraries
+	@envs/bootstrap.sh test
+
+data: tools $(SYNTHETIC) ## synthetic Higgs events (ROWS=n SEED=n)
+
+$(SYNTHETIC): | tools
+	@mkdir -p $(@D)
+	@$(BIN)/dkeras data higgs --rows $(ROWS) --seed $(SEED) --output $@
+
+clean: ## stop the cluster and remove its data, keep downloads
+	@if [ -x $(BIN)/dkeras ]; then $(BIN)/dkeras cluster down; fi
+	@rm -rf build/cluster build/data build/py-files build/scratch
+
+distclean: clean ## remove everything that was downloaded or built
+	@rm -rf build

@@ -1,0 +1,56 @@
+"""The entry point for spark-submit: runs steps of a pipeline in one application.
+
+``spark-submit ... main.py --root <root> --run <run id> --steps preprocess,train,evaluate,publish``
+
+The pipeline is read from ``<root>/runs/<run id>/pipeline.yaml``, where the submitter put it. Whatever happens is
+written to ``result.json`` in the same folder; the exit status is that of the error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", required=True, help="root folder in HDFS, such as /dkeras")
+    parser.add_argument("--run", required=True, help="run id: the folder below <root>/runs")
+    parser.add_argument("--steps", default="preprocess,train,evaluate,publish", help="comma-separated")
+    parser.add_argument("--archive", default=None, help="HDFS path of the environment archive, for the lineage")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the steps; return the exit status."""
+    options = arguments(argv)
+    from pyspark.sql import SparkSession
+
+    from dkeras_core.jobs.steps import run_steps
+
+    spark = SparkSession.builder.appName(f"dkeras-{options.run}").getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    try:
+        return run_steps(
+            spark,
+            root=options.root,
+            run_id=options.run,
+            steps=[step for step in options.steps.split(",") if step],
+            archive=options.archive,
+        )
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # TensorFlow's and py4j's threads may keep an interpreter alive long after the work is done
+    os._exit(status)

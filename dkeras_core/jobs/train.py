@@ -1,0 +1,77 @@
+"""Step 2: distributed training on the executors against the parameter server in this driver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dkeras_core import rules
+from dkeras_core.jobs.context import Context
+
+
+def run(context: Context, outcome: dict) -> dict:
+    """Train the pipeline's model on the training split; write model and account to the run's folder."""
+    from dkeras_core.learning import FlatModel, build_model, configure_threads, model_io, set_seed
+    from dkeras_core.training.driver import TrainingSettings, train
+    from dkeras_core.training.spark import SparkLauncher
+
+    pipeline, training = context.pipeline, context.pipeline.training
+    dataset = context.read_json("preprocess", step="preprocess")
+    configure_threads(pipeline.resources.driver_cores)
+    set_seed(training.seed)
+    features = len(dataset["features"])
+    model = build_model(_model_source(context), n_features=features)
+    flat = FlatModel(model)
+    context.progress.message(
+        f"{flat.n:,} parameters, {dataset['rows']['train']:,} rows, {pipeline.workers} workers: waiting for executors"
+    )
+    settings = TrainingSettings(
+        rule=rules.get(pipeline.algorithm.name, **pipeline.algorithm.parameters),
+        optimizer={"name": training.optimizer.name, **training.optimizer.arguments},
+        loss=training.loss,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        workers=pipeline.workers,
+        features=features,
+        rows=dataset["rows"]["train"],
+        seed=training.seed,
+        threads=1,
+        result=training.result,
+        join_deadline=training.join_deadline,
+        silence_deadline=training.silence_deadline,
+        server=_server(context),
+    )
+    frame = context.spark.read.parquet(f"{dataset['path']}/train")
+    result = train(
+        model_io.to_json(model),
+        flat.get(),
+        flat.get_state() if flat.state_n else None,
+        settings,
+        SparkLauncher(context.spark, frame),
+        observe=lambda state: context.progress.update(**state),
+    )
+    flat.set(result.weights)
+    if result.state is not None:
+        flat.set_state(result.state)
+    folder = f"{context.folder}/model"
+    context.storage.write_atomic(f"{folder}/architecture.json", model_io.to_json(model).encode())
+    context.storage.write_atomic(f"{folder}/weights.bin", model_io.weights_to_bytes(model))
+    account = {**result.account, "algorithm": {"name": pipeline.algorithm.name, **result.account["algorithm"]}}
+    context.write_json("train", account)
+    outcome["detail"] = f"{account['rows_trained']:,} rows trained, {account['rows_per_second']:,.0f} rows/s"
+    return account
+
+
+def _model_source(context: Context) -> dict[str, Any]:
+    model = context.pipeline.model.model_dump(by_alias=False)
+    if model["json_file"]:
+        name = model["json_file"].rsplit("/", 1)[-1]
+        model["json_text"] = context.storage.read_bytes(f"{context.folder}/{name}").decode()
+    return model
+
+
+def _server(context: Context):
+    from dkeras_core.training.driver import ServerSettings
+
+    conf = context.spark.sparkContext.getConf()
+    advertise = conf.get("spark.driver.host")
+    return ServerSettings(host=conf.get("spark.driver.bindAddress", advertise), advertise=advertise)
