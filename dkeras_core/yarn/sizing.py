@@ -1,0 +1,50 @@
+"""How much memory a container needs beside its JVM heap: Python, TensorFlow, the model and its optimizer."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+TENSORFLOW_RESIDENT = 700
+"""MiB that a Python process holds after importing TensorFlow and training one step of a small model."""
+
+# Copies of the parameter vector in a worker: weights, gradients, two optimizer slots, the flat copy, the message and
+# the answer of an exchange; the fused loop keeps one generation of weights and slots more.
+_COPIES = 10
+_ROWS_RESIDENT = 20_000
+"""Rows that Arrow holds at once while they are spooled (two batches of 10,000)."""
+_UNKNOWN_PARAMETERS = 20_000_000
+
+
+def memory_overhead(
+    heap: int, parameters: int | None, batch_size: int, row_width: int = 256, processes: int = 1
+) -> int:
+    """Return MiB to ask for beside a JVM heap of ``heap`` MiB.
+
+    Parameters
+    ----------
+    heap : int
+        JVM heap in MiB; Spark's own rule (a tenth, at least 384 MiB) is kept for what the JVM uses outside it.
+    parameters : int or None
+        Number of weights of the model; None when it is not known before the job runs (20 million are assumed).
+    batch_size : int
+        Rows of one training step.
+    row_width : int
+        Float32 values that a row holds at once: features and activations.
+    processes : int
+        Python processes in the container: one for every core.
+    """
+    jvm = max(384, heap // 10)
+    weights = (parameters if parameters is not None else _UNKNOWN_PARAMETERS) * 4 * _COPIES
+    rows = (_ROWS_RESIDENT + 2 * batch_size) * row_width * 4
+    worker = TENSORFLOW_RESIDENT + (weights + rows) / 2**20
+    return -(-int(jvm + processes * worker) // 64) * 64
+
+
+def mlp_parameters(features: int, parameters: dict[str, Any]) -> int | None:
+    """Return the number of weights of the registered builder ``mlp``, None when ``hidden`` is not a list of sizes."""
+    hidden = parameters.get("hidden")
+    if not isinstance(hidden, list | tuple) or not all(isinstance(size, int) for size in hidden):
+        return None
+    widths = [features, *hidden, 1]
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
