@@ -1,0 +1,80 @@
+"""Ports on the loopback interface: free ones, and who holds one that is not."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Collection
+from pathlib import Path
+
+from dkeras_core.errors import ClusterError
+
+HOST = "127.0.0.1"
+#: Below the range from which Linux takes the ports of outgoing connections: one of those could otherwise sit on a
+#: port of a daemon that is down for a moment.
+RANGE = range(20000, 32768)
+LISTEN = "0A"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: TIME_WAIT is no obstacle
+        try:
+            probe.bind((HOST, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def pick(names: Collection[str], *, avoid: Collection[int] = ()) -> dict[str, int]:
+    """Return a free port for each of ``names``, none of them in ``avoid``.
+
+    Raises
+    ------
+    ClusterError
+        The range has too few free ports.
+    """
+    chosen: dict[str, int] = {}
+    candidates = iter(random.sample(RANGE, len(RANGE)))  # random: two clusters may choose at the same moment
+    for name in names:
+        for port in candidates:
+            if port not in avoid and is_free(port):
+                chosen[name] = port
+                break
+        else:
+            raise ClusterError(
+                f"no free port between {RANGE.start} and {RANGE.stop - 1} on {HOST}", "end what holds them"
+            )
+    return chosen
+
+
+def holder(port: int) -> str:
+    """Return who listens on ``port``, as far as /proc tells: "process 4711 (python -m http.server)"."""
+    inodes = _listening(port)
+    for folder in Path("/proc").iterdir() if inodes else ():
+        if not folder.name.isdigit():
+            continue
+        try:
+            links = {str(file.readlink()) for file in (folder / "fd").iterdir()}
+            if links & inodes:
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                return f"process {folder.name} ({command[:120]})"
+        except OSError:  # ended meanwhile, or of another user
+            continue
+    return "another process"
+
+
+def _listening(port: int) -> set[str]:
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    return inodes
