@@ -1,1 +1,1 @@
-"""The command `dkeras`: thin typer functions over the other rooms."""
+"""The command ``dkeras``: one file a group of commands, collected lazily by :mod:`dkeras_core.cli.app`."""
