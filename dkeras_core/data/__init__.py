@@ -1,1 +1,1 @@
-"""From raw rows to shuffled batches: synthetic events, preprocessing by Spark ML, the Arrow feed and the memory-mapped spool."""
+"""From raw rows to shuffled batches: synthetic events, preprocessing by Spark ML, the Arrow feed, the spool."""
