@@ -1,0 +1,50 @@
+"""Averages that the server keeps shard by shard: of the center's last stretch, and of the workers' last vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ETA = 8.0
+
+
+class TailAverage:
+    """A moving average of the center over about the last tenth of the run, whose length nobody knows beforehand.
+
+    Polynomial-decay averaging (Shamir and Zhang, ICML 2013, arXiv 1212.1824): sample s of a shard enters with weight
+    (eta + 1) / (s + eta), so the weights grow as s^eta and their mean age stays at 1 / (eta + 2) of the run, here a
+    tenth. Only every ``stride``-th exchange is a sample, which makes the average nearly free.
+    """
+
+    def __init__(self, values: np.ndarray, parts: int, stride: int):
+        self.values = values.copy()
+        self._samples = [0] * parts
+        self._stride = stride
+
+    def update(self, part: int, span: slice, center: np.ndarray, exchanges: int) -> None:
+        """Take one shard of the center after ``exchanges`` exchanges; the caller holds the shard's lock."""
+        if exchanges % self._stride:
+            return
+        self._samples[part] += 1
+        weight = np.float32((ETA + 1) / (self._samples[part] + ETA))
+        average = self.values[span]
+        average += weight * (center - average)
+
+
+class ShardedMean:
+    """The mean of vectors that arrive in shards; each shard counts the vectors that reached it."""
+
+    def __init__(self, size: int, parts: int):
+        self._sum = np.zeros(size, np.float32)
+        self._counts = np.zeros(parts, np.int64)
+
+    def add(self, part: int, span: slice, values: np.ndarray) -> None:
+        """Add one shard of a vector; the caller holds the shard's lock."""
+        self._sum[span] += values
+        self._counts[part] += 1
+
+    def result(self, spans: list[slice]) -> np.ndarray:
+        """The mean, of shape (size,). Raises ZeroDivisionError when a shard has had no vector."""
+        mean = self._sum.copy()
+        for span, count in zip(spans, self._counts, strict=True):
+            mean[span] /= np.float32(count)
+        return mean

@@ -1,0 +1,128 @@
+"""The center: one flat vector in shards, each read and changed under its own lock."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from dkeras_core.errors import ConfigError
+from dkeras_core.exchange.averages import ShardedMean, TailAverage
+from dkeras_core.exchange.frames import VECTOR, PeerError
+from dkeras_core.rules import Arrival, Rule
+
+SHARD = 64 * 1024
+"""Values in one shard: 256 KiB, so that a shard, its message and its answer stay in a core's cache."""
+
+
+class BadPush(PeerError):
+    """A worker sent a vector that the center cannot take; as in every PeerError, ``what`` follows its name."""
+
+
+def spans(size: int, shard: int) -> list[slice]:
+    """Cut ``size`` values into shards of at most ``shard``."""
+    return [slice(start, min(start + shard, size)) for start in range(0, size, shard)]
+
+
+def check_finite(values: np.ndarray, offset: int, total: int) -> None:
+    """Raise BadPush, naming the element, when a value is NaN or infinite. Two passes, nothing allocated."""
+    if np.isfinite(values.max()) and np.isfinite(values.min()):
+        return
+    first = int(np.flatnonzero(~np.isfinite(values))[0])
+    raise BadPush(f"pushed a value that is not finite: element {offset + first} of {total} is {values[first]}")
+
+
+class Center:
+    """The server's vectors.
+
+    Parameters
+    ----------
+    rule : Rule
+        What an exchange does; already made for the number of workers.
+    values : float32 array of shape (n,), n > 0
+        Initial center; copied. Raises ConfigError for another shape, type, or a value that is not finite.
+    workers : int
+        p; the moving average takes a sample every max(8, p) exchanges.
+    shard : int
+        Values in a shard.
+    """
+
+    def __init__(self, rule: Rule, values: np.ndarray, workers: int, shard: int = SHARD):
+        self._rule = rule
+        self.values = _checked(values)
+        self.size = self.values.size
+        self.shard = shard
+        self.spans = spans(self.size, shard)
+        parts = len(self.spans)
+        self._locks = [threading.Lock() for _ in self.spans]
+        self._counts = [0] * parts
+        state = rule.server_state(self.values)
+        self._state = [{name: vector[span] for name, vector in state.items()} for span in self.spans]
+        self._tail = TailAverage(self.values, parts, max(8, workers))
+        self._finals = ShardedMean(self.size, parts)
+
+    @property
+    def exchanges(self) -> int:
+        """Exchanges that have gone through all shards."""
+        return self._counts[-1]
+
+    def exchange(self, part: int, message: np.ndarray, answer: np.ndarray, worker: int, seen: int) -> int:
+        """Apply one shard of a worker's message and fill ``answer``, atomically.
+
+        ``seen`` is the count of exchanges on this shard when the worker last saw it; the new count is returned.
+        Raises BadPush, with the center unharmed, when the message holds a value that is not finite.
+        """
+        span = self.spans[part]
+        check_finite(message, span.start, self.size)
+        center = self.values[span]
+        with self._locks[part]:
+            count = self._counts[part]
+            self._rule.apply(center, message, answer, self._state[part], Arrival(worker, count, count - seen))
+            self._counts[part] = count + 1
+            self._tail.update(part, span, center, count + 1)
+        return count + 1
+
+    def read(self, part: int, out: np.ndarray) -> int:
+        """Copy one shard of the center into ``out``; return the count of exchanges on it."""
+        with self._locks[part]:
+            np.copyto(out, self.values[self.spans[part]])
+            return self._counts[part]
+
+    def add_final(self, part: int, values: np.ndarray) -> None:
+        """Take one shard of a worker's last vector. Raises BadPush when a value is not finite."""
+        span = self.spans[part]
+        check_finite(values, span.start, self.size)
+        with self._locks[part]:
+            self._finals.add(part, span, values)
+
+    def snapshot(self) -> tuple[np.ndarray, int]:
+        """A copy of the center, each shard of one moment, and the exchanges it holds at least."""
+        copy = np.empty_like(self.values)
+        version = self.exchanges
+        for part, span in enumerate(self.spans):
+            self.read(part, copy[span])
+        return copy, version
+
+    def tail_average(self) -> np.ndarray:
+        """The average of the center over about the last tenth of the exchanges; early on, the initial center."""
+        copy = np.empty_like(self.values)
+        for part, span in enumerate(self.spans):
+            with self._locks[part]:
+                np.copyto(copy[span], self._tail.values[span])
+        return copy
+
+    def mean_of_finals(self) -> np.ndarray:
+        """The mean of the workers' last vectors. Raises ZeroDivisionError when no worker has finished."""
+        return self._finals.result(self.spans)
+
+
+def _checked(values: np.ndarray) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype != np.float32 or array.ndim != 1 or array.size == 0:
+        raise ConfigError(
+            f"the center must be a flat float32 vector, not {array.dtype} of shape {array.shape}",
+            "take it from FlatModel.get(); a model without weights cannot be trained",
+        )
+    if not np.isfinite(array).all():
+        raise ConfigError("the initial center holds NaN or infinite values", "check the model's initial weights")
+    return array.astype(VECTOR, copy=True)

@@ -1,0 +1,238 @@
+"""A socket that carries frames: whole or not at all, each within a deadline, tagged with the session's keys."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from dkeras_core.errors import ExchangeError
+from dkeras_core.exchange import frames, security
+from dkeras_core.exchange.frames import HEADER_SIZE, TAG_SIZE, VECTORS, FrameError, Header, Kind, PeerError
+
+
+class Disconnected(PeerError):
+    """The other side closed or lost the connection."""
+
+
+class TimedOut(PeerError):
+    """The other side did not send or take bytes within the deadline."""
+
+
+class Channel:
+    """Frames over one connected socket.
+
+    Receiving is for one thread. Sending is safe from several: a frame is never torn apart by another one.
+
+    Parameters
+    ----------
+    sock : connected stream socket
+        Owned by the channel from here on.
+    timeout : float
+        Seconds that one frame may take from its first byte to its last.
+    worker, attempt : int
+        Written into every header, and expected in every header received once ``bind`` was called.
+    """
+
+    def __init__(self, sock: socket.socket, *, timeout: float, worker: int = 0, attempt: int = 0):
+        self.sock = sock
+        self.timeout = timeout
+        self.worker = worker
+        self.attempt = attempt
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self._send_lock = threading.Lock()
+        self._keys: tuple[bytes, bytes] | None = None
+        self._sent = 0
+        self._received = 0
+        self._head = memoryview(bytearray(HEADER_SIZE))
+        prepare(sock, timeout)
+
+    def bind(self, send_key: bytes, receive_key: bytes) -> None:
+        """Tag every frame from here on; both sides do this at the same point of the handshake."""
+        self._keys = (send_key, receive_key)
+
+    # Sending
+
+    def send_control(self, kind: Kind, content: dict[str, Any] | bytes) -> None:
+        """Send a control frame: a dictionary as JSON, or raw bytes."""
+        data = content if isinstance(content, bytes) else frames.encode_control(content)
+        with self._send_lock:
+            self._send(self.frame_header(kind, 0, len(data), data) + data)
+
+    def send_vector(self, kind: Kind, values: np.ndarray, part: int = 0) -> None:
+        """Send a vector, or one shard of it, from where it lies in memory."""
+        with self._send_lock:
+            head = self.frame_header(kind, part, values.nbytes)
+            self._send(head, memoryview(values).cast("B"))
+
+    def send_last(self, content: dict[str, Any]) -> None:
+        """Send END from any thread and close the sending side; give up when the peer takes no bytes."""
+        if self._send_lock.acquire(timeout=0.5):
+            try:
+                data = frames.encode_control(content)
+                self._send(self.frame_header(Kind.END, 0, len(data), data) + data, timeout=0.5)
+            except ExchangeError:
+                pass  # it is going or gone: there is nobody to tell
+            finally:
+                self._send_lock.release()
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def frame_header(self, kind: Kind, part: int, length: int, payload: bytes = b"") -> bytes:
+        """Header and tag of the next frame to send; control frames are tagged with their payload."""
+        head = Header(kind, self.worker, self.attempt, part, length).pack()
+        if self._keys is None:
+            return head + security.NO_TAG
+        tag = security.tag(self._keys[0], self._sent, head, payload)
+        self._sent += 1
+        return head + tag
+
+    def _send(self, first: bytes, second: memoryview | None = None, timeout: float | None = None) -> None:
+        deadline = time.monotonic() + (timeout or self.timeout)
+        total = len(first) + (len(second) if second is not None else 0)
+        sent = 0
+        try:
+            while sent < total:
+                self._arm(deadline)
+                if second is None:
+                    count = self.sock.send(memoryview(first)[sent:])
+                elif sent < len(first):
+                    count = self.sock.sendmsg([memoryview(first)[sent:], second])
+                else:
+                    count = self.sock.send(second[sent - len(first) :])
+                sent += count
+        except OSError as error:
+            raise _fault(error, f"took only {sent} of {total} bytes in {timeout or self.timeout:g} s") from None
+        self.bytes_sent += total
+
+    # Receiving
+
+    def receive(self, wait: float | None = None) -> tuple[Header, dict[str, Any]]:
+        """The next frame: its header, and the content of a control frame.
+
+        Of a vector frame the payload is still to come: check ``length``, then call ``receive_into``.
+
+        Parameters
+        ----------
+        wait : float, optional
+            Seconds until the first bytes; the frame's own timeout when left out.
+
+        Raises
+        ------
+        Disconnected, TimedOut, FrameError
+        """
+        header, payload = self.receive_raw(wait)
+        return header, ({} if header.kind in VECTORS else frames.decode_control(payload))
+
+    def receive_raw(self, wait: float | None = None) -> tuple[Header, bytes]:
+        """As ``receive``, with a control frame's payload as bytes."""
+        begun = self._first(self.timeout if wait is None else wait)
+        deadline = time.monotonic() + self.timeout
+        self._fill(self._head[begun:], deadline)
+        header = frames.unpack(self._head)
+        if header.kind in VECTORS:
+            self.check_header(self._head, header)
+            return header, b""
+        return header, self.rest_of(self._head, header, deadline)
+
+    def rest_of(self, head: memoryview, header: Header, deadline: float | None = None) -> bytes:
+        """The payload of a control frame whose header has been received; its tag is checked."""
+        payload = bytearray(header.length)
+        self._fill(memoryview(payload), deadline or time.monotonic() + self.timeout)
+        self.check_header(head, header, payload)
+        return bytes(payload)
+
+    def check_header(self, head: memoryview, header: Header, payload: bytes | bytearray = b"") -> None:
+        """Check the tag of a received frame and count it. Raises FrameError."""
+        if self._keys is None:
+            return
+        wanted = security.tag(self._keys[1], self._received, head[:-TAG_SIZE], payload)
+        if not security.same(wanted, bytes(head[-TAG_SIZE:])):
+            raise FrameError("sent a frame that was not made for this place in this session (wrong tag)")
+        if (header.worker, header.attempt) != (self.worker, self.attempt):
+            raise FrameError(f"sent a frame of worker {header.worker}, attempt {header.attempt}")
+        self._received += 1
+
+    def receive_into(self, values: np.ndarray, deadline: float) -> None:
+        """Fill ``values`` with payload bytes; ``deadline`` is a time of time.monotonic()."""
+        self._fill(memoryview(values).cast("B"), deadline)
+
+    def _first(self, wait: float) -> int:
+        """Wait for the first bytes of a frame; how many of the header there are."""
+        try:
+            self.sock.settimeout(wait)
+            count = self.sock.recv_into(self._head)
+        except OSError as error:
+            raise _fault(error, f"sent nothing for {wait:g} s") from None
+        if not count:
+            raise Disconnected("closed the connection")
+        self.bytes_received += count
+        return count
+
+    def _fill(self, view: memoryview, deadline: float) -> None:
+        done, total = 0, len(view)
+        while done < total:
+            try:
+                self._arm(deadline)
+                count = self.sock.recv_into(view[done:] if done else view)
+            except OSError as error:
+                raise _fault(error, "stopped in the middle of a frame") from None
+            if not count:
+                raise Disconnected("closed the connection in the middle of a frame")
+            done += count
+        self.bytes_received += total
+
+    def _arm(self, deadline: float) -> None:
+        """Give the next socket call what is left until ``deadline``."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.sock.settimeout(left)
+
+    # Ending
+
+    def drain(self, seconds: float) -> None:
+        """Throw away what still arrives until the peer closes, so that closing does not reset what it has not read."""
+        deadline = time.monotonic() + seconds
+        waste = memoryview(bytearray(64 * 1024))
+        try:
+            while True:
+                self._arm(deadline)
+                if not self.sock.recv_into(waste):
+                    return
+        except OSError:
+            return
+
+    def abort(self) -> None:
+        """Break the connection from any thread: a call that waits on it in another thread returns at once."""
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket. May be called more than once."""
+        self.sock.close()
+
+
+def _fault(error: OSError, late: str) -> PeerError:
+    """What a failed socket call says about the other side; ``late`` when its deadline has passed."""
+    if isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT:
+        return TimedOut(late)
+    return Disconnected(f"lost the connection ({error.strerror or error})")
+
+
+def prepare(sock: socket.socket, timeout: float) -> None:
+    """Set what every connection needs: no delay, and the kernel's own watch over hosts that vanish."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))

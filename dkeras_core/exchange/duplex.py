@@ -1,0 +1,108 @@
+"""The client's side of an exchange: sends its message and receives the answer's shards at the same time.
+
+The server answers a shard as soon as it has it, so a client that sent everything first could wait for a server that
+waits for the client to read. Both directions go through one poll loop instead, and the network, the server's
+arithmetic and the client's copying overlap.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+import numpy as np
+
+from dkeras_core.exchange import frames
+from dkeras_core.exchange.channel import Channel, Disconnected, TimedOut
+from dkeras_core.exchange.frames import HEADER_SIZE, FrameError, Header, Kind
+
+_READ = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+class Duplex:
+    """Exchanges over one channel; made once, with the answer cut into shards of ``shard`` values.
+
+    ``answer`` is the float32 buffer, as long as the vectors, that every exchange fills.
+    """
+
+    def __init__(self, channel: Channel, answer: np.ndarray, shard: int):
+        self._channel = channel
+        whole = memoryview(answer).cast("B")
+        step = shard * answer.itemsize
+        self._parts = [whole[start : start + step] for start in range(0, len(whole), step)]
+        self._head = memoryview(bytearray(HEADER_SIZE))
+        self._poll = select.poll()
+        self._poll.register(channel.sock, select.POLLIN)
+
+    def exchange(self, message: np.ndarray) -> tuple[Header, dict[str, Any]] | None:
+        """Send ``message`` and fill the answer; None when it is complete.
+
+        When the server sends a control frame instead (it ends the session), that frame is returned.
+        Raises PeerError.
+        """
+        channel, sock, poll = self._channel, self._channel.sock, self._poll
+        deadline = time.monotonic() + channel.timeout
+        sock.setblocking(False)
+        outgoing = [channel.frame_header(Kind.EXCHANGE, 0, message.nbytes), memoryview(message).cast("B")]
+        self._part, self._done, self._header = 0, 0, None
+        poll.modify(sock, select.POLLIN | select.POLLOUT)
+        while True:
+            left = deadline - time.monotonic()
+            events = poll.poll(left * 1000) if left > 0 else []
+            if not events:
+                raise TimedOut(f"did not complete an exchange within {channel.timeout:g} s")
+            happened = events[0][1]
+            if happened & _READ:
+                control = self._read()
+                if control:
+                    return control
+                if self._part == len(self._parts):
+                    return None
+            if outgoing and happened & select.POLLOUT:
+                outgoing = self._write(outgoing)
+                if not outgoing:
+                    poll.modify(sock, select.POLLIN)
+
+    def _write(self, outgoing: list) -> list:
+        try:
+            count = self._channel.sock.sendmsg(outgoing)
+        except BlockingIOError:
+            return outgoing
+        except OSError:
+            return []  # the server closed: what it said before is still to be read, and reading tells
+        self._channel.bytes_sent += count
+        if count >= len(outgoing[0]):
+            rest = memoryview(outgoing[-1])[count - len(outgoing[0]) :] if len(outgoing) > 1 else b""
+            return [rest] if len(rest) else []
+        return [memoryview(outgoing[0])[count:], *outgoing[1:]]
+
+    def _read(self) -> tuple[Header, dict[str, Any]] | None:
+        """Take what has arrived: headers and shards, in turn, until nothing is left to read or to expect."""
+        while self._part < len(self._parts):
+            target = self._parts[self._part] if self._header else self._head
+            try:
+                count = self._channel.sock.recv_into(target[self._done :])
+            except BlockingIOError:
+                return None
+            except OSError as error:
+                raise Disconnected(f"lost the connection ({error.strerror or error})") from None
+            if not count:
+                raise Disconnected("closed the connection during an exchange")
+            self._channel.bytes_received += count
+            self._done += count
+            if self._done < len(target):
+                continue
+            self._done = 0
+            if self._header:
+                self._header = None
+                self._part += 1
+                continue
+            header = frames.unpack(self._head)
+            if header.kind is not Kind.SHARD:
+                return header, frames.decode_control(self._channel.rest_of(self._head, header))
+            self._channel.check_header(self._head, header)
+            if (header.part, header.length) != (self._part, len(self._parts[self._part])):
+                raise FrameError(f"answered with shard {header.part} of {header.length} bytes out of place")
+            self._header = header
+        return None

@@ -1,0 +1,150 @@
+"""The liveness table: which workers have joined, finished or been lost, by which attempt, and what they last said."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dkeras_core.errors import ExchangeError
+
+
+class Connection(Protocol):
+    """What the table needs of a worker's connection: to end it when a newer attempt comes."""
+
+    def end(self, code: str, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One worker as the server sees it; ``silent`` is seconds since its last frame."""
+
+    worker: int
+    attempt: int
+    host: str
+    address: str
+    state: str  # joined, finished, lost
+    exchanges: int
+    silent: float
+    report: dict[str, Any]
+    reason: str  # why it was lost
+
+
+@dataclass
+class _Member:
+    worker: int
+    attempt: int
+    host: str
+    address: str
+    connection: Connection | None
+    state: str = "joined"
+    exchanges: int = 0
+    heard: float = field(default_factory=time.monotonic)
+    report: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+class Members:
+    """Workers 0 to p - 1. All methods are safe to call from any thread.
+
+    Every change is made by the connection that holds the worker's place; what an older one says is ignored.
+    """
+
+    def __init__(self, workers: int):
+        self._expected = workers
+        self._table: dict[int, _Member] = {}
+        self._changed = threading.Condition()
+
+    def join(self, worker: int, attempt: int, host: str, address: str, connection: Connection) -> None:
+        """Give ``worker``'s place to ``connection``; an older attempt's connection is ended.
+
+        Raises ExchangeError when the run has no such worker, or a newer or this same attempt holds the place.
+        """
+        with self._changed:
+            if worker >= self._expected:
+                raise ExchangeError(
+                    f"worker {worker} does not exist: this run has workers 0 to {self._expected - 1}",
+                    "start as many workers as the driver was told",
+                )
+            old = self._table.get(worker)
+            if old and (old.attempt > attempt or (old.attempt == attempt and old.state != "lost")):
+                raise ExchangeError(
+                    f"attempt {attempt} of worker {worker} on {host} is refused: "
+                    f"attempt {old.attempt} on {old.host} {'was lost' if old.state == 'lost' else 'has ' + old.state}"
+                )
+            self._table[worker] = _Member(worker, attempt, host, address, connection)
+            self._changed.notify_all()
+        if old and old.connection:
+            old.connection.end("fenced", f"attempt {attempt} on {host} has taken the place of worker {worker}")
+
+    def heard(self, worker: int, connection: Connection) -> None:
+        """Note that the worker is alive."""
+        member = self._table.get(worker)  # one reference, one float: no lock needed at every frame
+        if member and member.connection is connection:
+            member.heard = time.monotonic()
+
+    def exchanged(self, worker: int, connection: Connection) -> None:
+        """Count one exchange of the worker."""
+        member = self._table.get(worker)
+        if member and member.connection is connection:
+            member.exchanges += 1
+
+    def reported(self, worker: int, connection: Connection, report: dict[str, Any]) -> None:
+        """Keep the worker's last report."""
+        self._update(worker, connection, lambda member: setattr(member, "report", report))
+
+    def finished(self, worker: int, connection: Connection, report: dict[str, Any]) -> None:
+        """Note that the worker has handed over its last vector and its account."""
+
+        def finish(member: _Member) -> None:
+            member.state, member.report = "finished", report
+
+        self._update(worker, connection, finish)
+
+    def gone(self, worker: int, connection: Connection, reason: str) -> bool:
+        """Note that the connection has ended; True when the worker is thereby lost."""
+        lost = False
+
+        def leave(member: _Member) -> None:
+            nonlocal lost
+            member.connection = None
+            if member.state == "joined":
+                member.state, member.reason, lost = "lost", reason, True
+
+        self._update(worker, connection, leave)
+        return lost
+
+    def snapshot(self) -> list[WorkerStatus]:
+        """The table, by worker number."""
+        now = time.monotonic()
+        with self._changed:
+            return [
+                WorkerStatus(
+                    m.worker, m.attempt, m.host, m.address, m.state, m.exchanges, now - m.heard, m.report, m.reason
+                )
+                for _, m in sorted(self._table.items())
+            ]
+
+    def wake(self) -> None:
+        """Let ``wait_until`` look again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait until ``condition`` holds, looking at each change of the table; False when the time is over."""
+        with self._changed:
+            return self._changed.wait_for(condition, timeout)
+
+    def count(self, state: str) -> int:
+        """Workers in ``state``."""
+        with self._changed:
+            return sum(member.state == state for member in self._table.values())
+
+    def _update(self, worker: int, connection: Connection, change: Callable[[_Member], None]) -> None:
+        with self._changed:
+            member = self._table.get(worker)
+            if member and member.connection is connection:
+                change(member)
+                self._changed.notify_all()

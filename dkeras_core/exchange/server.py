@@ -1,0 +1,291 @@
+"""The parameter server: accepts the workers' connections, one thread each, and keeps the center.
+
+It runs in the Spark driver. docs/exchange.md describes the protocol.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from dkeras_core.errors import ConfigError, TrainingError
+from dkeras_core.exchange.averages import ShardedMean
+from dkeras_core.exchange.center import SHARD, Center
+from dkeras_core.exchange.channel import Channel
+from dkeras_core.exchange.frames import VECTOR
+from dkeras_core.exchange.listener import Listener, advertised
+from dkeras_core.exchange.members import Members, WorkerStatus
+from dkeras_core.exchange.security import check_secret
+from dkeras_core.exchange.session import Run, Session
+from dkeras_core.exchange.versions import versions as own_versions
+from dkeras_core.rules import Rule
+
+HANDSHAKE = 10.0  # seconds for each frame of the handshake, so that strangers do not hold connections
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """The server at one moment."""
+
+    expected: int
+    workers: list[WorkerStatus]
+    exchanges: int
+    bytes: int
+    shards: int
+    errors: list[str]  # the last hundred
+    failure: str | None
+
+    @property
+    def joined(self) -> int:
+        """Workers that have joined so far, whatever became of them."""
+        return len(self.workers)
+
+    @property
+    def finished(self) -> int:
+        return sum(worker.state == "finished" for worker in self.workers)
+
+    @property
+    def lost(self) -> int:
+        return sum(worker.state == "lost" for worker in self.workers)
+
+    def counts(self) -> dict[str, int]:
+        """The numbers of workers, as progress.json shows them."""
+        return {"expected": self.expected, "joined": self.joined, "finished": self.finished, "lost": self.lost}
+
+
+@dataclass(frozen=True)
+class ExchangeResult:
+    """What a run leaves: vectors of shape (n,), and the averaged non-trainable state (None when there is none)."""
+
+    center: np.ndarray
+    mean: np.ndarray
+    ema: np.ndarray
+    state: np.ndarray | None
+    exchanges: int
+    workers: int  # that have finished
+
+
+class ParameterServer:
+    """Hosts the center for p workers.
+
+    Parameters
+    ----------
+    rule : Rule
+        The asynchronous algorithm.
+    center : float32 array of shape (n,)
+        Initial parameters; copied.
+    state : float32 array of shape (m,) or None
+        Initial non-trainable state. It is not exchanged: workers send theirs at the finish and it is averaged.
+    workers : int
+        p.
+    secret : bytes
+        The job's 32 bytes (``exchange.new_secret()``).
+    host, advertise : str
+        Where to bind, and the name by which workers reach it (the bind host when left out).
+    port : int or (low, high)
+        0 for any free port.
+    versions : dict, optional
+        Versions that workers must share (``exchange.versions()`` of this process when left out).
+    on_report : callable(worker, attempt, report), optional
+        Is given each report, in the connection's thread; an exception in it fails the run.
+    timeout : float
+        Seconds that a frame may take once it has begun.
+    silence_deadline : float
+        Seconds without any frame after which a worker is taken for lost.
+    shard : int
+        Values that are exchanged in one atomic step.
+
+    Raises ConfigError for what cannot work; ``start`` raises ExchangeError when it cannot bind.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        center: np.ndarray,
+        state: np.ndarray | None = None,
+        *,
+        workers: int,
+        secret: bytes,
+        host: str = "127.0.0.1",
+        advertise: str | None = None,
+        port: int | tuple[int, int] = 0,
+        versions: dict[str, str] | None = None,
+        on_report: Callable[[int, int, dict[str, Any]], None] | None = None,
+        timeout: float = 120.0,
+        silence_deadline: float = 600.0,
+        shard: int = SHARD,
+    ):
+        if rule.synchronous:
+            raise ConfigError(f"the parameter server does not serve synchronous rules such as {rule.name} yet")
+        if workers < 1:
+            raise ConfigError(f"workers must be at least 1, not {workers}")
+        check_secret(secret)
+        initial = np.asarray([] if state is None else state, VECTOR).ravel()
+        self._host, self._port = host, port
+        self._advertise = advertised(host, advertise)
+        self._errors: deque[str] = deque(maxlen=100)
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._sessions: dict[Session, threading.Thread] = {}
+        self._limit = 2 * workers + 32  # connections at a time: every worker with its next attempt, and probes
+        self._listener: Listener | None = None
+        self._run = Run(
+            center=Center(rule.for_workers(workers), center, workers, shard),
+            state=initial.copy(),
+            states=ShardedMean(initial.size, 1),
+            state_lock=threading.Lock(),
+            members=Members(workers),
+            workers=workers,
+            secret=secret,
+            versions=own_versions() if versions is None else dict(versions),
+            timeout=timeout,
+            silence_deadline=silence_deadline,
+            on_report=on_report,
+            note=self._errors.append,
+            fail=self.fail,
+        )
+
+    def start(self) -> None:
+        """Bind and accept workers. Raises ExchangeError when no port can be bound."""
+        self._listener = Listener(self._host, self._port)
+        self._acceptor = threading.Thread(target=self._accept, name="exchange-accept", daemon=True)
+        self._acceptor.start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Advertised host and port."""
+        if self._listener is None:
+            raise TrainingError("the parameter server has no address: it is not running")
+        return self._advertise, self._listener.port
+
+    def stop(self, grace: float = 2.0) -> None:
+        """Release the port and end all connections and threads; workers that still wait are told.
+
+        May be called more than once. ``grace`` is the time for workers to read why before connections are broken.
+        """
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        listener.stop()
+        self._acceptor.join()
+        listener.close()
+        self._end_all("stopped", "the driver has stopped the parameter server")
+        deadline = time.monotonic() + grace
+        with self._lock:
+            sessions = list(self._sessions.items())
+        for session, thread in sessions:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                session.close()
+                thread.join(5.0)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.stop()
+
+    def fail(self, message: str) -> None:
+        """End the run: every worker, in an exchange or at its next one, raises TrainingError with ``message``."""
+        self._end_all("failed", message)
+
+    def request_stop(self, reason: str) -> None:
+        """Ask the workers to finish early; each learns ``reason`` in the answer to its next report."""
+        self._run.stop_request = reason
+
+    def status(self) -> ServerStatus:
+        """The server at this moment."""
+        with self._lock:
+            transferred = self._bytes + sum(session.bytes for session in self._sessions)
+        verdict = self._run.verdict
+        return ServerStatus(
+            expected=self._run.workers,
+            workers=self._run.members.snapshot(),
+            exchanges=self._run.center.exchanges,
+            bytes=transferred,
+            shards=len(self._run.center.spans),
+            errors=list(self._errors),
+            failure=verdict["message"] if verdict and verdict["code"] == "failed" else None,
+        )
+
+    def snapshot(self) -> tuple[np.ndarray, int]:
+        """A copy of the center, consistent shard by shard, and its version: the exchanges it holds at least."""
+        return self._run.center.snapshot()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until every worker has finished; False when the time is over first.
+
+        Raises TrainingError when the run has failed.
+        """
+        members, run = self._run.members, self._run
+        members.wait_until(lambda: bool(run.verdict) or members.count("finished") == run.workers, timeout)
+        if run.verdict and run.verdict["code"] == "failed":
+            raise TrainingError(run.verdict["message"])
+        return members.count("finished") == run.workers
+
+    def result(self) -> ExchangeResult:
+        """Center, mean of the workers' last vectors, average of the center's last stretch, and averaged state.
+
+        A worker that had to be started again after it had finished counts with both its vectors.
+        Raises TrainingError when no worker has finished.
+        """
+        run = self._run
+        finished = run.members.count("finished")
+        if not finished:
+            raise TrainingError(
+                "no worker has finished, so there is no result", "look for the first error in status().errors"
+            )
+        center, exchanges = self.snapshot()
+        state = None
+        if run.state.size:
+            with run.state_lock:
+                state = run.states.result([slice(None)])
+        return ExchangeResult(
+            center=center,
+            mean=run.center.mean_of_finals(),
+            ema=run.center.tail_average(),
+            state=state,
+            exchanges=exchanges,
+            workers=finished,
+        )
+
+    def _accept(self) -> None:
+        listener = self._listener
+        while accepted := listener.accept():
+            sock, peer = accepted
+            with self._lock:
+                full = len(self._sessions) >= self._limit
+            if full:
+                self._errors.append(f"a connection from {peer} was closed: {self._limit} are open already")
+                sock.close()
+                continue
+            session = Session(self._run, Channel(sock, timeout=HANDSHAKE), peer)
+            thread = threading.Thread(target=self._serve, args=(session,), name=f"exchange-{peer}", daemon=True)
+            with self._lock:
+                self._sessions[session] = thread
+            thread.start()
+
+    def _serve(self, session: Session) -> None:
+        try:
+            session.serve()
+        finally:
+            with self._lock:
+                del self._sessions[session]
+                self._bytes += session.bytes
+
+    def _end_all(self, code: str, message: str) -> None:
+        """Tell all sessions, and those that are still to join, that the run is over; the first verdict stays."""
+        with self._lock:
+            self._run.verdict = self._run.verdict or {"code": code, "message": message, "next": None}
+            verdict = self._run.verdict
+            sessions = list(self._sessions)
+        for session in sessions:
+            session.end(verdict["code"], verdict["message"])
+        self._run.members.wake()
