@@ -1,0 +1,164 @@
+"""Publish a folder as the next version, so that no reader ever sees a part of one.
+
+1. Stage: upload below ``.staging-<run>-<hex>`` beside the versions, and read back every byte.
+2. Claim: rename without overwrite to ``.ready-<run>``, the one name that only one publisher of a run can hold.
+3. Number: rename without overwrite to ``<n>``; when that number was taken in between, to the next. The commit point.
+
+A run has one version. That is looked up in the manifests while the claim is held: whoever held it before has either
+got a number, which is then seen, or is gone. Names that begin with a dot are no versions to any reader, so a publisher
+that dies at any point leaves the versions as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dkeras_core.errors import PathExists, PathMissing, RegistryError, StorageError
+from dkeras_core.registry import names
+from dkeras_core.registry.manifest import MANIFEST, SEAL, Lineage, Manifest, code_version, describe, seal
+from dkeras_core.registry.verify import problems
+
+if TYPE_CHECKING:
+    from dkeras_core.registry.registry import Registry, Version
+
+STALE = 24 * 3600.0  # seconds after which a staging folder belongs to a publisher that died
+ADOPT = 5.0  # seconds to wait for another publisher of the same run, which needs milliseconds, before taking over
+_READERS = 16
+
+
+def publish(
+    registry: Registry,
+    name: str,
+    folder: Path,
+    run_id: str,
+    lineage: Lineage | Mapping[str, Any] | None,
+    metrics: Mapping[str, Any] | None,
+) -> Version:
+    """See Registry.publish."""
+    names.model_name(name), names.run_id(run_id)
+    files = describe(folder) if folder.is_dir() else {}
+    if not files:
+        raise RegistryError(f"{folder}: holds no file to publish", "Check the path.")
+    lineage = lineage if isinstance(lineage, Lineage) else Lineage(**(lineage or {}))
+    manifest = Manifest(
+        name=name,
+        run=run_id,
+        created=datetime.now(UTC).replace(microsecond=0),
+        # In a container the process may run as YARN's user; Hadoop and Spark say for whom.
+        user=os.environ.get("HADOOP_USER_NAME") or os.environ.get("SPARK_USER") or getpass.getuser(),
+        files=files,
+        lineage=lineage.model_copy(update={"code": lineage.code or code_version()}),
+        metrics=dict(metrics or {}),
+    )
+    return _Publication(registry, manifest).run(folder)
+
+
+class _Publication:
+    """One attempt to publish: the paths it uses, and what it knows of other versions."""
+
+    def __init__(self, registry: Registry, manifest: Manifest):
+        self._registry, self._storage, self._manifest = registry, registry.storage, manifest
+        self._base = registry.layout.versions(manifest.name)
+        self._staging = f"{self._base}/.staging-{manifest.run}-{secrets.token_hex(4)}"
+        self._ready = f"{self._base}/.ready-{manifest.run}"
+        self._runs: dict[int, str | None] = {}  # number -> run; a version never changes, so it is read once
+
+    def run(self, folder: Path) -> Version:
+        content = self._manifest.to_bytes()
+        published = self._published()
+        if published is not None:
+            return published
+        mine = self._staging
+        try:
+            self._stage(folder, content)
+            if self._claim():
+                mine = self._ready
+            return self._number()
+        except BaseException:
+            self._remove(mine)
+            raise
+        finally:
+            self._remove(self._staging)
+
+    def _stage(self, folder: Path, content: bytes) -> None:
+        """Upload, then read back: nothing gets a number that the file system does not hold as it was made."""
+        self._storage.mkdirs(self._staging)
+        self._clear_stale()
+        for child in sorted(folder.iterdir()):
+            if child.name not in (MANIFEST, SEAL):
+                self._storage.upload(child, f"{self._staging}/{child.name}")
+        self._storage.write_bytes(f"{self._staging}/{MANIFEST}", content)
+        self._storage.write_bytes(f"{self._staging}/{SEAL}", seal(content))
+        found = problems(self._storage, self._staging)
+        if found:
+            raise RegistryError(f"{self._staging}: is not what was written: {'; '.join(found)}", "Publish again.")
+
+    def _claim(self) -> bool:
+        """Rename to the run's claim; False when another publisher of this run holds it and has stopped there."""
+        deadline = time.monotonic() + ADOPT
+        while True:
+            try:
+                self._storage.rename(self._staging, self._ready)
+                return True
+            except PathExists:
+                # What it claimed is whole; if it died there, that is published in its place.
+                if self._published() is not None or time.monotonic() > deadline:
+                    return False
+            time.sleep(0.1)
+
+    def _number(self) -> Version:
+        """Rename to the next free number."""
+        published = self._published()
+        if published is not None:
+            self._remove(self._ready)
+            return published
+        number = max(self._registry.versions(self._manifest.name), default=0) + 1
+        while True:
+            version = self._registry.at(self._manifest.name, number)
+            try:
+                self._storage.rename(self._ready, version.path)
+                return version
+            except PathExists:
+                number += 1
+            except StorageError as error:
+                # Renamed by another publisher of this run, or the answer was lost: the versions tell.
+                published = self._published()
+                if published is None:
+                    raise error
+                return published
+
+    def _published(self) -> Version | None:
+        """Return the version that this run has: the one whose manifest names it."""
+        name = self._manifest.name
+        new = [number for number in self._registry.versions(name) if number not in self._runs]
+        with ThreadPoolExecutor(_READERS) as readers:
+            self._runs.update(zip(new, readers.map(self._run_of, new), strict=True))
+        found = [number for number, run in self._runs.items() if run == self._manifest.run]
+        return self._registry.at(name, min(found)) if found else None
+
+    def _run_of(self, number: int) -> str | None:
+        path = f"{self._base}/{number}/{MANIFEST}"
+        try:
+            return Manifest.from_bytes(self._storage.read_bytes(path), path).run
+        except (RegistryError, PathMissing):
+            return None  # damaged: verify says so, and publishing goes on
+
+    def _clear_stale(self) -> None:
+        """Remove what publishers left that died more than a day ago, by the file system's own clock."""
+        now = self._storage.status(self._staging).modified
+        for status in self._storage.list(self._base):
+            if status.name.startswith((".staging-", ".ready-")) and now - status.modified > STALE:
+                self._remove(status.path)
+
+    def _remove(self, path: str) -> None:
+        with contextlib.suppress(StorageError):
+            self._storage.delete(path, recursive=True)
