@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from dkeras_core.errors import ConfigError
 
-METRICS = ("accuracy", "roc_auc", "f1", "log_loss", "precision", "recall", "brier", "ams")
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Memory = Annotated[str, Field(pattern=r"^[0-9]+[mg]$")]
 
@@ -203,9 +202,12 @@ class Evaluation(Section):
     @field_validator("gates")
     @classmethod
     def _known_metrics(cls, gates):
+        from dkeras_core.evaluation.metrics import METRIC_NAMES
+
         for name in gates:
-            if name not in METRICS:
-                raise ValueError(f"unknown metric {name!r}{meant(name, METRICS)}; metrics are {', '.join(METRICS)}")
+            if name not in METRIC_NAMES:
+                hint = meant(name, METRIC_NAMES) or f"; metrics are {', '.join(METRIC_NAMES)}"
+                raise ValueError(f"unknown metric {name!r}{hint}")
         return gates
 
 

@@ -44,6 +44,11 @@ class Context:
         return self.layout.run(self.run_id)
 
     @property
+    def environment_key(self) -> str | None:
+        """The key in the archive's name: ``train-<key>.tar.gz``."""
+        return self.archive.rsplit("/", 1)[-1].removeprefix("train-").removesuffix(".tar.gz") if self.archive else None
+
+    @property
     def application(self) -> str:
         return self.spark.sparkContext.applicationId
 

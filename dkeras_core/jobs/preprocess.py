@@ -13,6 +13,5 @@ def run(context: Context, outcome: dict) -> dict:
     if info.reused:
         outcome["state"] = "reused"
     outcome["detail"] = f"{info.rows['train']:,} rows to train on, {info.rows['test']:,} to test on"
-    description = info.to_json() if isinstance(info.to_json(), dict) else __import__("json").loads(info.to_json())
-    context.write_json("preprocess", description)
-    return description
+    context.write_json("preprocess", info.to_json())
+    return info.to_json()

@@ -9,6 +9,7 @@ import traceback
 
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DkerasError
+from dkeras_core.jobs import report
 from dkeras_core.jobs.context import STEPS, Context
 from dkeras_core.jobs.progress import Progress
 from dkeras_core.paths import Layout
@@ -41,6 +42,9 @@ def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str |
             module = importlib.import_module(f"dkeras_core.jobs.{step}")
             with progress.phase(step) as outcome:
                 results[step] = module.run(context, outcome)
+        if "evaluate" in results or "publish" in results:
+            # once more, with the time of every phase and the version's number
+            report.write(context, version=results.get("publish", {}).get("version"))
     except BaseException as caught:
         error = caught
         if isinstance(caught, DkerasError):
@@ -48,7 +52,7 @@ def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str |
         else:
             traceback.print_exc()
     published = results.get("publish", {})
-    metrics = results.get("evaluate", {}).get("challenger", {}).get("metrics", {})
+    metrics = {k: v for k, v in results.get("evaluate", {}).get("challenger", {}).items() if k != "curves"}
     progress.close(
         {"published": published.get("path"), "version": published.get("version"), "metrics": metrics}, error=error
     )

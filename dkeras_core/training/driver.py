@@ -6,7 +6,6 @@ local processes run the same training.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from dkeras_core.errors import TrainingError
-from dkeras_core.exchange import ParameterServer
+from dkeras_core.exchange import ParameterServer, new_secret, versions
 from dkeras_core.training.curve import Curve
-from dkeras_core.training.task import TrainingTask, versions
+from dkeras_core.training.task import TrainingTask
 
 
 class Launcher(Protocol):
@@ -97,7 +96,7 @@ def train(
     TrainingError
         No worker joined in time, a worker was lost for good, or rows trained differ from rows in.
     """
-    secret = secrets.token_bytes(32)
+    secret = new_secret()
     curve = Curve()
     server = ParameterServer(
         settings.rule,
@@ -108,7 +107,6 @@ def train(
         host=settings.server.host,
         advertise=settings.server.advertise,
         port=settings.server.port,
-        versions=versions(),
         on_report=curve.add,
         silence_deadline=settings.silence_deadline,
     )
@@ -192,5 +190,5 @@ def _account(settings, accounts, status, curve, parameters, seconds) -> dict[str
         "workers": sorted(accounts, key=lambda account: account["worker"]),
         "versions": versions(),
         "result": settings.result,
-        "exchange": {"count": status.exchanges, "bytes": status.bytes},
+        "exchange": {"count": status.exchanges, "bytes": status.bytes, "shards": status.shards},
     }

@@ -98,10 +98,9 @@ def _probe(task: TrainingTask) -> Callable[[int], str]:
 
         from dkeras_core.errors import DkerasError
         from dkeras_core.exchange import probe as reach
-        from dkeras_core.training.task import versions
 
         try:
-            reach(task.address, task.secret, versions=versions(), deadline=15.0)
+            reach(task.address, task.secret, deadline=15.0)
         except DkerasError as error:
             return f"executor on {socket.gethostname()}: {error.what}"
         return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,14 +41,3 @@ class TrainingTask:
     features: int
     threads: int = 1
     connect_deadline: float = 60.0
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that driver and executors must share; read without importing Keras."""
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "keras"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "missing"
-    return found

@@ -5,18 +5,21 @@ The same function runs in a Spark executor and in a local process; it knows neit
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
-from dkeras_core import rules
+from dkeras_core.data.feed import Feed
+from dkeras_core.data.spool import Spool
 from dkeras_core.errors import TrainingError
-from dkeras_core.training.task import TrainingTask, versions
+from dkeras_core.exchange import Client
+from dkeras_core.rules import rule_from_config
+from dkeras_core.training.task import TrainingTask
 
-REPORT_INTERVAL = 0.5  # seconds between reports of rows and loss: often enough for a bar, seldom enough to cost nothing
+REPORT_INTERVAL = 0.5  # seconds between reports: often enough for a bar, seldom enough to cost nothing
+SEED_STRIDE = 1_000_003  # keeps the workers' seeds apart for any number of epochs
 
 
 def run_worker(task: TrainingTask, worker: int, attempt: int, batches: Iterable, directory: Path) -> dict:
@@ -36,51 +39,136 @@ def run_worker(task: TrainingTask, worker: int, attempt: int, batches: Iterable,
     TrainingError
         The loss became non-finite, or rows trained differ from rows in.
     """
-    from dkeras_core.data.feed import Feed
-    from dkeras_core.data.spool import Column, Spool
-    from dkeras_core.exchange import Client
+    with Client.connect(
+        task.address, task.secret, worker=worker, attempt=attempt, deadline=task.connect_deadline
+    ) as client:
+        run = _WorkerRun(task, worker, attempt, client)
+        return run(batches, directory)
 
-    begun = time.monotonic()
-    seconds = {"spool": 0.0, "start": 0.0, "compute": 0.0, "exchange": 0.0, "wait": 0.0}
-    columns = [Column("features", np.float32, (task.features,)), Column("label", np.float32, ())]
-    with (
-        Client.connect(
-            task.address,
-            task.secret,
-            worker=worker,
-            attempt=attempt,
-            versions=versions(),
-            deadline=task.connect_deadline,
-        ) as client,
-        Spool.create(directory, columns) as spool,
-    ):
-        client.report({"host": socket.gethostname(), "state": "spooling", "rows": 0})
+
+class _WorkerRun:
+    """One worker's run: its clock, its counters, and the loop that reads like Algorithm 1 of the paper."""
+
+    def __init__(self, task: TrainingTask, worker: int, attempt: int, client: Client):
+        self._task, self._worker, self._attempt, self._client = task, worker, attempt, client
+        self._begun = time.monotonic()
+        self._reported = 0.0
+        self._losses = self._weight = 0.0
+        self.exchanges = self.rows = self.steps = 0
+        self.seconds = {"spool": 0.0, "start": 0.0, "compute": 0.0, "exchange": 0.0, "wait": 0.0}
+        self.loss: float | None = None
+
+    def __call__(self, batches: Iterable, directory: Path) -> dict:
+        with Spool.create(directory / "spool", {"features": (self._task.features,), "label": ()}) as spool:
+            rows = self._spool(batches, spool)
+            trainer, x, state = self._start()
+            if rows:
+                self._train(spool, trainer, x)
+            if self.rows != rows * self._task.epochs:
+                raise TrainingError(
+                    f"worker {self._worker} trained {self.rows} rows but was given {rows} rows x "
+                    f"{self._task.epochs} epochs",
+                    "this is a defect of the feed; please report it",
+                )
+            account = self._account(rows, trainer)
+            self._client.finish(x, trainer.flat.get_state() if state is not None else None, account)
+        return account
+
+    def _spool(self, batches: Iterable, spool: Spool) -> int:
+        self._report(state="spooling")
         for batch in batches:
             spool.append(batch)
+            self._report(state="spooling")
         rows = spool.seal()
-        seconds["spool"] = time.monotonic() - begun
-        client.report({"state": "starting", "rows": 0, "rows_in": rows})
-        loop = _Loop(task, worker, client, seconds)
-        feed = Feed(spool, batch_size=task.batch_size, window=loop.rule.communication_period, seed=task.seed + worker)
-        with feed:
-            loop.run(feed, rows)
-        account = {
-            "worker": worker,
-            "host": socket.gethostname(),
-            "attempt": attempt,
-            "rows": rows,
-            "rows_trained": loop.rows,
-            "steps": loop.steps,
-            "exchanges": loop.exchanges,
-            "loss": loop.loss,
-            "fused": loop.trainer.fused,
-            "seconds": round(time.monotonic() - begun, 3),
-            **{f"{name}_seconds": round(value, 3) for name, value in seconds.items()},
-        }
-        if loop.rows != rows * task.epochs:
+        self.seconds["spool"] = time.monotonic() - self._begun
+        return rows
+
+    def _start(self):
+        """Build the model, take the center as this worker's x."""
+        from dkeras_core.learning import model_io
+        from dkeras_core.learning.local import LocalTrainer
+
+        begun = time.monotonic()
+        self._client.report({"state": "starting", "rows": 0})
+        task = self._task
+        trainer = LocalTrainer(
+            model_io.from_json(task.architecture),
+            task.optimizer,
+            task.loss,
+            batch_size=task.batch_size,
+            communication_period=task.rule["communication_period"],
+            seed=task.seed + SEED_STRIDE * (self._worker + 1),
+        )
+        x, state = self._client.center()
+        if state is not None:
+            trainer.flat.set_state(state)
+        self.seconds["start"] = time.monotonic() - begun
+        return trainer, x, state
+
+    def _train(self, spool: Spool, trainer, x) -> None:
+        task, clock = self._task, time.monotonic
+        rule = rule_from_config(task.rule).for_workers(task.workers)
+        state = rule.worker_state(x)
+        with Feed(
+            spool,
+            batch_size=task.batch_size,
+            window=rule.communication_period,
+            seed=task.seed + SEED_STRIDE * (self._worker + 1),
+            epochs=task.epochs,
+        ) as feed:
+            at = clock()
+            for window in feed:
+                fetched = clock()
+                loss = trainer.window(window.arrays, x)
+                trained = clock()
+                self._count(window, loss)
+                rule.receive(x, self._client.exchange(rule.message(x, state)), state)
+                exchanged = clock()
+                self.exchanges += 1
+                self.seconds["wait"] += fetched - at
+                self.seconds["compute"] += trained - fetched
+                self.seconds["exchange"] += exchanged - trained
+                self._report(state="training", rows=self.rows, loss=self._mean_loss())
+                at = clock()
+
+    def _count(self, window, loss: float) -> None:
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"worker {worker} trained {loop.rows} rows but was given {rows} x {task.epochs} epochs",
-                "this is a defect of the feed; please report it",
+                f"the loss of worker {self._worker} became {loss} after {self.rows} rows",
+                "lower training.optimizer.learning_rate, or look at the features for outliers",
             )
-        client.finish(loop.flat.get(loop.x), loop.flat.get_state(), account)
-        return account
+        self.rows += window.rows
+        self.steps += window.steps
+        self._losses += loss * window.rows
+        self._weight += window.rows
+
+    def _mean_loss(self) -> float | None:
+        """Mean loss since the last report."""
+        return self._losses / self._weight if self._weight else self.loss
+
+    def _report(self, **values) -> None:
+        now = time.monotonic()
+        if now - self._reported < REPORT_INTERVAL:
+            return
+        self._reported = now
+        if values.get("loss") is not None:
+            self.loss = values["loss"]
+            self._losses = self._weight = 0.0
+        stop = self._client.report({"host": socket.gethostname(), "rows": self.rows, **values})
+        if stop is not None:
+            raise TrainingError(f"worker {self._worker} was asked to stop: {stop}")
+
+    def _account(self, rows: int, trainer) -> dict:
+        return {
+            "worker": self._worker,
+            "host": socket.gethostname(),
+            "attempt": self._attempt,
+            "rows": rows,
+            "rows_trained": self.rows,
+            "steps": self.steps,
+            "exchanges": self.exchanges,
+            "loss": self._mean_loss() if self._weight else self.loss,
+            "fused": trainer.fused,
+            "seconds": round(time.monotonic() - self._begun, 3),
+            **{f"{name}_seconds": round(value, 3) for name, value in self.seconds.items()},
+        }
