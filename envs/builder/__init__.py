@@ -5,6 +5,6 @@ installed by rattler -> packed by conda-pack, compiled, written as a determinist
 """
 
 from envs.builder.archive import Archive, ensure_archive
-from envs.builder.progress import console_progress
+from envs.builder.publish import upload, upload_spark_jars
 
-__all__ = ["Archive", "console_progress", "ensure_archive"]
+__all__ = ["Archive", "ensure_archive", "upload", "upload_spark_jars"]

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,6 @@ def ensure_archive(progress: Progress | None = None, build: Path = BUILD) -> Arc
     ----------
     progress : callable, optional
         Called as ``progress(stage, fraction, detail)``; fraction is None at first and 1.0 at the end of a stage.
-        `console_progress` makes one that draws.
     build : Path
         Folder of everything generated; the archive is ``<build>/envs/train-<key>.tar.gz``.
 
@@ -70,7 +69,7 @@ def ensure_archive(progress: Progress | None = None, build: Path = BUILD) -> Arc
     progress = progress or silent
     home = build / "envs"
     try:
-        with _full_disk_explained(build):
+        with explain_full_disk(build):
             home.mkdir(parents=True, exist_ok=True)
             inputs = find_inputs(build, progress)
             if archive := find_archive(inputs.key, build):
@@ -218,7 +217,8 @@ def _only_builder(home: Path, progress: Progress) -> Iterator[None]:
 
 
 @contextmanager
-def _full_disk_explained(folder: Path) -> Iterator[Callable[[], None]]:
+def explain_full_disk(folder: Path) -> Iterator[None]:
+    """Turn "no space left" into an error that names the folder, the bytes needed and the bytes free."""
     try:
         yield
     except OSError as error:
