@@ -53,7 +53,7 @@ class Lineage(BaseModel):
 class Manifest(BaseModel):
     """The content of manifest.json, format 1 (docs/registry.md)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")  # not null: to_bytes refuses them
 
     format: int = FORMAT
     name: str

@@ -1,0 +1,33 @@
+"""Registries in a local folder and on real HDFS, and a small folder to publish."""
+
+import secrets
+from types import SimpleNamespace
+
+import pytest
+
+from dkeras_core.registry import Registry
+from dkeras_core.storage.local import LocalStorage
+from dkeras_core.storage.webhdfs import WebHdfsStorage
+
+
+@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.cluster)])
+def place(request, tmp_path):
+    """A registry of its own: (registry, storage, root, url), url None for local folders."""
+    if request.param == "local":
+        storage, root, url = LocalStorage(), str(tmp_path / "root"), None
+    else:
+        url = request.getfixturevalue("hadoop").namenode_http
+        storage, root = WebHdfsStorage(url, failover=5), f"/tmp/registry-{secrets.token_hex(4)}"
+    yield SimpleNamespace(registry=Registry(storage, root), storage=storage, root=root, url=url)
+    storage.delete(root, recursive=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What a version might hold: three files, one of them in a folder, one empty."""
+    made = tmp_path / "folder"
+    (made / "variables").mkdir(parents=True)
+    (made / "model.keras").write_bytes(b"weights" * 1000)
+    (made / "variables/data").write_bytes(b"more weights")
+    (made / "empty").write_bytes(b"")
+    return made
