@@ -1,0 +1,236 @@
+"""Epochs over a spool: shuffled batches in windows of tau, every row exactly once, without a loop over rows."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+import numpy as np
+
+from dkeras_core.data.spool import Spool
+from dkeras_core.errors import ConfigError, DataError, TrainingError
+
+_DEADLINE = 300  # seconds for a window to be read from the local disk
+
+
+class Window(NamedTuple):
+    """k batches of b rows for one exchange: arrays ``[k, b, ...]``; several inputs are a tuple of arrays.
+
+    The arrays are buffers of the feed, valid until the next window is asked for.
+    """
+
+    features: np.ndarray | tuple[np.ndarray, ...]
+    labels: np.ndarray
+    weights: np.ndarray | None
+
+    @property
+    def steps(self) -> int:
+        return self.labels.shape[0]
+
+    @property
+    def rows(self) -> int:
+        return self.labels.shape[0] * self.labels.shape[1]
+
+
+class Feed:
+    """Shuffled windows over a sealed spool.
+
+    An epoch is: full windows [tau, b, ...], at most one short window [k < tau, b, ...], at most one partial batch
+    [1, r < b, ...]. The order depends on (seed, epoch) alone.
+
+    Rows that fit into ``memory`` bytes are permuted as a whole. Of larger data, blocks of neighbouring rows are
+    permuted, read one after the other into a buffer of that size, and permuted within it, so that the disk is read
+    in long stretches; rows left over by one buffer join the next.
+
+    Parameters
+    ----------
+    spool : Spool
+        Sealed.
+    batch_size, communication_period : int
+        b and tau.
+    seed : int
+        Workers take different seeds.
+    features, label, weight : str or sequence of str, str, str or None
+        Names of the spool's columns; several features become a tuple, for models with several inputs.
+    memory : int
+        Bytes of the shuffle buffer.
+    prefetch : int
+        Windows gathered ahead by a thread; 0 gathers in the calling thread.
+
+    Raises
+    ------
+    ConfigError
+        A size below 1, or ``memory`` too small for one window.
+    DataError
+        The spool has no row, or not these columns.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        batch_size: int = 32,
+        communication_period: int = 10,
+        seed: int = 0,
+        features: str | Sequence[str] = "features",
+        label: str = "label",
+        weight: str | None = None,
+        memory: int = 256 << 20,
+        prefetch: int = 2,
+    ):
+        if batch_size < 1 or communication_period < 1 or prefetch < 0:
+            raise ConfigError(
+                f"batch size {batch_size} and communication period {communication_period} must be at least 1, "
+                f"prefetch {prefetch} at least 0"
+            )
+        names = [*([features] if isinstance(features, str) else features), label, *([weight] if weight else [])]
+        missing = [name for name in names if name not in spool.arrays]
+        if missing:
+            raise DataError(f"the spool has no column {missing[0]!r}; it has {', '.join(spool.arrays)}")
+        if spool.rows == 0:
+            raise DataError("the spool holds no rows", "use fewer workers than there are rows")
+        self.rows = spool.rows
+        self.batch_size = batch_size
+        self.communication_period = communication_period
+        self._spool = spool
+        self._columns = [spool.arrays[name] for name in names]
+        self._single = isinstance(features, str)
+        self._weighted = weight is not None
+        self._seed = seed
+        self._prefetch = prefetch
+        self._rows_in_memory = memory // sum(a.nbytes // a.shape[0] for a in self._columns)
+        if self.rows > self._rows_in_memory < 2 * batch_size * communication_period:
+            raise ConfigError(
+                f"{memory} bytes of shuffle buffer hold {self._rows_in_memory} rows, two windows are "
+                f"{2 * batch_size * communication_period}",
+                "give the feed more memory, or choose a smaller batch or communication period",
+            )
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch, the partial one included."""
+        return -(-self.rows // self.batch_size)
+
+    def windows(self, epoch: int) -> Iterator[Window]:
+        """Yield the windows of one epoch.
+
+        Raises
+        ------
+        TrainingError
+            At the end, should the rows handed out differ from the rows of the spool.
+        """
+        with closing(self._ahead(epoch) if self._prefetch else self._gathered(epoch, self._buffers())) as windows:
+            rows = 0
+            for window in windows:
+                rows += window.rows
+                yield window
+        if rows != self.rows:
+            raise TrainingError(f"epoch {epoch} handed out {rows} rows of {self.rows}")
+
+    def _buffers(self) -> list[np.ndarray]:
+        shape = (self.communication_period * self.batch_size,)
+        return [np.empty(shape + a.shape[1:], a.dtype) for a in self._columns]
+
+    def _gathered(self, epoch: int, buffers) -> Iterator[Window]:
+        """Yield windows; ``buffers`` is one set of buffers, or a function that returns a free set."""
+        batch, full = self.batch_size, self.batch_size * self.communication_period
+        for source, order, last in self._shuffled(epoch):
+            end = len(order) if last else len(order) - len(order) % full
+            at = 0
+            while at < end:
+                rows = min(full, end - at)
+                rows = rows - rows % batch or rows  # whole batches first, the partial one alone
+                steps = max(rows // batch, 1)
+                free = buffers() if callable(buffers) else buffers
+                arrays = []
+                for array, buffer in zip(source, free, strict=True):
+                    # mode="clip" writes straight into the buffer; "raise" would go through a copy of it
+                    np.take(array, order[at : at + rows], axis=0, out=buffer[:rows], mode="clip")
+                    arrays.append(buffer[:rows].reshape(steps, rows // steps, *array.shape[1:]))
+                yield self._window(arrays)
+                at += rows
+
+    def _window(self, arrays) -> Window:
+        weights = arrays.pop() if self._weighted else None
+        labels = arrays.pop()
+        return Window(arrays[0] if self._single else tuple(arrays), labels, weights)
+
+    def _shuffled(self, epoch: int):
+        """Yield (columns, order, last): gather rows ``order`` of ``columns``; only the last order may leave a rest."""
+        random = np.random.default_rng([self._seed, epoch])
+        if self.rows <= self._rows_in_memory:
+            yield self._columns, random.permutation(self.rows), True
+            return
+        full = self.batch_size * self.communication_period
+        capacity = self._rows_in_memory
+        block = max((capacity - full) // 64, 1)
+        buffers = [np.empty((capacity, *a.shape[1:]), a.dtype) for a in self._columns]
+        starts = random.permutation(np.arange(0, self.rows, block))
+        filled = 0
+        for position, start in enumerate(starts):
+            stop = min(start + block, self.rows)
+            for buffer, column in zip(buffers, self._columns, strict=True):
+                buffer[filled : filled + stop - start] = column[start:stop]
+            self._spool.release()
+            filled += stop - start
+            last = position == len(starts) - 1
+            if last or filled + block > capacity:
+                order = random.permutation(filled)
+                yield buffers, order, last
+                rest = order[filled - filled % full :]
+                for buffer in buffers:
+                    buffer[: len(rest)] = buffer[rest]  # the right side is gathered into a copy first
+                filled = len(rest)
+
+    def _ahead(self, epoch: int) -> Iterator[Window]:
+        """Yield the same windows, gathered by a thread that stays at most ``prefetch`` windows ahead."""
+        sets = [self._buffers() for _ in range(self._prefetch + 1)]
+        free: queue.SimpleQueue = queue.SimpleQueue()
+        ready: queue.SimpleQueue = queue.SimpleQueue()
+        in_use: list = []
+        for buffers in sets:
+            free.put(buffers)
+
+        def taken():
+            buffers = free.get()
+            if buffers is None:
+                raise _Stopped
+            in_use.append(buffers)
+            return buffers
+
+        def gather():
+            try:
+                for window in self._gathered(epoch, taken):
+                    ready.put(window)
+                ready.put(None)
+            except _Stopped:
+                pass
+            except BaseException as error:  # handed over: the consumer raises it
+                ready.put(error)
+
+        thread = threading.Thread(target=gather, name=f"feed-epoch-{epoch}", daemon=True)
+        thread.start()
+        try:
+            while (window := self._next(ready)) is not None:
+                if isinstance(window, BaseException):
+                    raise window
+                yield window
+                free.put(in_use.pop(0))  # the consumer asked for the next one: this one may be overwritten
+        finally:
+            free.put(None)
+            thread.join(_DEADLINE)
+
+    def _next(self, ready):
+        try:
+            return ready.get(timeout=_DEADLINE)
+        except queue.Empty:
+            raise TrainingError(
+                f"no rows came from the spool in {self._spool.folder} for {_DEADLINE} s", "check that disk"
+            ) from None
+
+
+class _Stopped(Exception):
+    """The consumer left before the end of the epoch."""

@@ -1,0 +1,116 @@
+"""What a worker sets before it trains: threads, the optimizer, and seeds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+
+from dkeras_core.config import meant
+from dkeras_core.errors import ConfigError
+
+
+def configure_threads(cores: int) -> None:
+    """Bind Keras' backend to ``cores`` threads. Call it before the first tensor is made.
+
+    A Python worker that Spark reuses has set its threads already: the same number is accepted, another is refused,
+    since the backend cannot change it any more.
+
+    Raises
+    ------
+    ConfigError
+        When ``cores`` is not positive, or the backend runs with another number of threads already.
+    """
+    if cores < 1:
+        raise ConfigError(f"a worker needs at least one core, not {cores}")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
+        os.environ[name] = str(cores)  # NPROC sizes the thread pool of JAX on a CPU
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        threading = tf.config.threading
+        try:
+            threading.set_intra_op_parallelism_threads(cores)
+            threading.set_inter_op_parallelism_threads(cores)
+        except RuntimeError:
+            running = threading.get_intra_op_parallelism_threads()
+            if running != cores:
+                raise ConfigError(
+                    f"TensorFlow runs with {running or 'all'} threads already and cannot change to {cores}",
+                    "call configure_threads before the first model or tensor is made",
+                ) from None
+    elif keras.backend.backend() == "torch":
+        sys.modules["torch"].set_num_threads(cores)
+
+
+def make_optimizer(setting):
+    """Return a fresh Keras optimizer.
+
+    Parameters
+    ----------
+    setting : str, mapping, keras.Optimizer or object with ``model_dump``
+        A name (``"adam"``), the pipeline file's form (``{"name": "adam", "learning_rate": 0.001}``), Keras' own
+        serialised form (``{"class_name": ..., "config": ...}``), or an instance, which is copied by its configuration.
+
+    Raises
+    ------
+    ConfigError
+        Unknown optimizer or argument; names the one that was probably meant.
+    """
+    import keras
+
+    if isinstance(setting, keras.optimizers.Optimizer):
+        return type(setting).from_config(setting.get_config())
+    if isinstance(setting, str):
+        setting = {"name": setting}
+    elif hasattr(setting, "model_dump"):
+        setting = setting.model_dump()
+    if not isinstance(setting, Mapping) or not ("name" in setting or "class_name" in setting):
+        raise ConfigError(f"an optimizer is a name or a mapping with the key 'name', not {setting!r}")
+    if "class_name" in setting:
+        name, arguments, whole = setting["class_name"], setting.get("config", {}), dict(setting)
+    else:
+        name = setting["name"]
+        arguments = {key: value for key, value in setting.items() if key != "name"}
+        whole = {"class_name": name, "config": arguments}
+    try:
+        return keras.optimizers.deserialize(whole)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(_explain_optimizer(str(name), arguments, error)) from error
+
+
+def _explain_optimizer(name: str, arguments: Mapping, error: Exception) -> str:
+    import inspect
+
+    import keras
+
+    known = {
+        key.lower(): value
+        for key, value in vars(keras.optimizers).items()
+        if isinstance(value, type) and issubclass(value, keras.optimizers.Optimizer) and key != "Optimizer"
+    }
+    if name.lower() not in known:
+        return f"unknown optimizer {name!r}{meant(name.lower(), known)}; Keras has {', '.join(sorted(known))}"
+    accepted = [p for p in inspect.signature(known[name.lower()].__init__).parameters if p not in ("self", "kwargs")]
+    strange = [key for key in arguments if key not in (*accepted, "is_legacy_optimizer")]
+    if strange:
+        return f"optimizer {name!r} has no argument {strange[0]!r}{meant(strange[0], accepted)}"
+    return f"optimizer {name!r}: {error}"
+
+
+def seed_model(model, seed: int) -> None:
+    """Seed every random stream of a built model (dropout, noise, augmentation) from one number.
+
+    The same seed gives the same streams bit for bit; workers take different seeds.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    weights = {id(variable) for variable in model.non_trainable_weights}
+    streams = [v for v in model.non_trainable_variables if id(v) not in weights and tuple(v.shape) == (2,)]
+    for variable, start in zip(streams, np.random.SeedSequence(seed).generate_state(len(streams)), strict=True):
+        variable.assign(np.array([int(start) >> 1, 0], dtype=str(variable.dtype)))  # 31 bits fit every backend
