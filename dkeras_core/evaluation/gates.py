@@ -94,7 +94,7 @@ def _judge(
 
 
 def _change(gain: float) -> str:
-    return f"{abs(gain):.6g} {'better' if gain > 0 else 'worse'}" if gain else "unchanged"
+    return f"{abs(gain):.3g} {'better' if gain > 0 else 'worse'}" if gain else "unchanged"
 
 
 def _meant(name: str, known: tuple[str, ...]) -> str:

@@ -1,0 +1,165 @@
+"""The report of a run: one HTML file that opens offline, with everything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import resources
+from typing import Any
+
+from dkeras_core.evaluation import figures, text
+
+_CARDS = ("roc_auc", "ams", "accuracy", "f1", "log_loss")
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """Return the report as HTML.
+
+    Parameters
+    ----------
+    report : dict
+        ``pipeline`` (the pipeline file as a dict), ``run`` (progress.json or result.json), ``dataset``
+        (preprocess.json), ``train`` (train.json), ``metrics`` (metrics.json), ``environment`` ({"key", "versions"}),
+        ``application``, ``run_id``, ``version`` (None for a candidate), ``synthetic`` (bool), ``created`` (ISO time).
+        Whatever is missing or None is left out of the page.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        metric=text.metric, count=text.count, seconds=text.seconds, size=text.size, label=text.label
+    )
+    environment.globals.update(share=text.share)
+    return environment.get_template("report.html").render(**_context(report), css=_template("report.css"))
+
+
+def _template(name: str) -> str:
+    # importlib.resources reads from a zip on an executor as well as from a checkout
+    return resources.files("dkeras_core.evaluation").joinpath("templates", name).read_text("utf-8")
+
+
+def _context(report: Mapping[str, Any]) -> dict[str, Any]:
+    pipeline = report.get("pipeline") or {}
+    metrics, train, run = (report.get(part) or {} for part in ("metrics", "train", "run"))
+    challenger, champion = metrics.get("challenger") or {}, metrics.get("champion")
+    version = metrics.get("champion_version")
+    champion_name = f"version {version}" if version is not None else "champion"
+    schema = pipeline.get("schema") or {}
+    positive, negative = str(schema.get("positive", "positive")), str(schema.get("negative", "negative"))
+    model = (pipeline.get("registry") or {}).get("model") or pipeline.get("name") or "model"
+    evaluated = (
+        [
+            figures.roc(challenger, champion, champion_name),
+            figures.score_distributions(challenger, positive, negative),
+            figures.ams(challenger, champion, champion_name),
+            figures.calibration(challenger),
+        ]
+        if challenger
+        else []
+    )
+    return {
+        "name": model,
+        "description": pipeline.get("description"),
+        "report": report,
+        "created": _readable(report.get("created")),
+        "verdict": _verdict(run, metrics),
+        "cards": _cards(challenger, champion),
+        "champion_name": champion_name if champion else None,
+        "gates": metrics.get("gates") or [],
+        "learning": [figure for figure in (figures.loss(train, "seconds"), figures.loss(train, "rows")) if figure],
+        "evaluated": [figure for figure in evaluated if figure],
+        "phases": figures.phases(run),
+        "workers": figures.workers(train),
+        "train": train,
+        "challenger": challenger,
+        "dataset": _dataset(report.get("dataset") or {}, challenger, positive, negative),
+        "settings": _settings(pipeline),
+        "versions": {**(train.get("versions") or {}), **((report.get("environment") or {}).get("versions") or {})},
+        "environment_key": (report.get("environment") or {}).get("key"),
+    }
+
+
+def _readable(moment: str | None) -> str | None:
+    try:
+        return f"{datetime.fromisoformat(moment):%d %B %Y, %H:%M}".lstrip("0") if moment else None
+    except ValueError:
+        return moment
+
+
+def _verdict(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return {"tone", "text"} for the pill beside the name."""
+    if run.get("status") == "failed" or run.get("phase") == "failed":
+        return {"tone": "failed", "text": "Run failed"}
+    gates = metrics.get("gates") or []
+    if not gates:
+        return None
+    failed = sum(not gate["passed"] for gate in gates)
+    noun = "gate" if len(gates) == 1 else "gates"
+    if failed:
+        return {"tone": "failed", "text": f"{failed} of {len(gates)} {noun} failed"}
+    return {"tone": "passed", "text": f"All {len(gates)} gates passed" if len(gates) > 1 else "Gate passed"}
+
+
+def _cards(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    cards = []
+    for name in _CARDS:
+        if challenger.get(name) is None:
+            continue
+        before = (champion or {}).get(name)
+        note = {
+            "roc_auc": f"± {challenger['roc_auc_se']:.4f}" if challenger.get("roc_auc_se") is not None else "",
+            "ams": f"at threshold {challenger.get('ams_threshold') or 0:.3f}",
+            "log_loss": "less is better",
+        }.get(name, f"at threshold {challenger.get('threshold', 0.5):g}")
+        change = text.change(name, challenger[name], before)
+        cards.append({"metric": name, "value": challenger[name], "note": note, "before": before, "change": change})
+    return cards
+
+
+def _dataset(dataset: Mapping[str, Any], challenger: Mapping[str, Any], positive: str, negative: str) -> dict[str, Any]:
+    """Return the rows of each split with their share, and the classes where they were counted."""
+    rows = {name: number for name, number in (dataset.get("rows") or {}).items() if isinstance(number, int | float)}
+    total = sum(rows.values())
+    counts = dataset.get("counts") or {}
+    classes = {name: counts[name] for name in rows if isinstance(counts.get(name), Mapping)}
+    if "test" in rows and "test" not in classes and challenger.get("positives") is not None:
+        classes["test"] = {positive: challenger["positives"], negative: challenger["negatives"]}
+    return {
+        **dataset,
+        "splits": [
+            {"name": name, "rows": number, "share": text.share(number, total), "classes": classes.get(name) or {}}
+            for name, number in rows.items()
+            if number
+        ],
+        "total": total,
+        "class_names": list(dict.fromkeys(label for by_class in classes.values() for label in by_class)),
+    }
+
+
+def _settings(pipeline: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the pipeline file as sections of (key, value) with dotted keys; plain values make the first section."""
+    plain = [(key, _written(value)) for key, value in pipeline.items() if not isinstance(value, Mapping)]
+    sections = [
+        (key, list(_flattened(value))) for key, value in pipeline.items() if isinstance(value, Mapping) and value
+    ]
+    return [("pipeline", plain), *sections] if plain else sections
+
+
+def _flattened(value: Mapping[str, Any], prefix: str = ""):
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flattened(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _written(item)
+
+
+def _written(value: Any) -> str:
+    if value is None or value == "" or value == {} or value == []:
+        return text.NONE
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(_written(item) for item in value)
+    return str(value)
