@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from dkeras_core.errors import ExchangeError
 from dkeras_core.exchange import frames, security
 from dkeras_core.exchange.frames import HEADER_SIZE, TAG_SIZE, VECTORS, FrameError, Header, Kind, PeerError
 
@@ -48,6 +47,7 @@ class Channel:
         self.bytes_received = 0
         self._send_lock = threading.Lock()
         self._keys: tuple[bytes, bytes] | None = None
+        self._torn = False  # whether a frame was cut off, so that no other may follow it
         self._sent = 0
         self._received = 0
         self._head = memoryview(bytearray(HEADER_SIZE))
@@ -73,11 +73,12 @@ class Channel:
 
     def send_last(self, content: dict[str, Any]) -> None:
         """Send END from any thread and close the sending side; give up when the peer takes no bytes."""
-        if self._send_lock.acquire(timeout=0.5):
+        if self._send_lock.acquire(timeout=0.1):
             try:
-                data = frames.encode_control(content)
-                self._send(self.frame_header(Kind.END, 0, len(data), data) + data, timeout=0.5)
-            except ExchangeError:
+                if not self._torn:
+                    data = frames.encode_control(content)
+                    self._send(self.frame_header(Kind.END, 0, len(data), data) + data, timeout=0.1)
+            except PeerError:
                 pass  # it is going or gone: there is nobody to tell
             finally:
                 self._send_lock.release()
@@ -108,6 +109,7 @@ class Channel:
                     count = self.sock.send(second[sent - len(first) :])
                 sent += count
         except OSError as error:
+            self._torn = True
             raise _fault(error, f"took only {sent} of {total} bytes in {timeout or self.timeout:g} s") from None
         self.bytes_sent += total
 

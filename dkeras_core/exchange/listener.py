@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import socket
+import time
 
 from dkeras_core.errors import ConfigError, ExchangeError
 
@@ -32,18 +33,20 @@ class Listener:
         self._sock.setblocking(False)
         self.port: int = self._sock.getsockname()[1]
         self._wake_read, self._wake_write = os.pipe()
+        self._poll = select.poll()  # unlike select, not limited to 1,024 descriptors
+        for source in (self._sock, self._wake_read):
+            self._poll.register(source, select.POLLIN)
 
     def accept(self) -> tuple[socket.socket, str] | None:
         """The next connection and its peer's address; None once ``stop`` was called."""
         while True:
-            ready, _, _ = select.select([self._sock, self._wake_read], [], [])
-            if self._wake_read in ready:
+            if any(descriptor == self._wake_read for descriptor, _ in self._poll.poll()):
                 return None
             try:
                 sock, address = self._sock.accept()
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    select.select([self._wake_read], [], [], 0.1)  # out of descriptors: wait for one, do not spin
+                    time.sleep(0.1)  # out of descriptors: wait for one, do not spin
                 continue
             return sock, f"{address[0]}:{address[1]}"
 

@@ -12,9 +12,9 @@ from dkeras_core.errors import ExchangeError
 
 
 class Connection(Protocol):
-    """What the table needs of a worker's connection: to end it when a newer attempt comes."""
+    """What the table needs of a worker's connection: to shut it out when a newer attempt comes."""
 
-    def end(self, code: str, message: str) -> None: ...
+    def fence(self, message: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Members:
             self._table[worker] = _Member(worker, attempt, host, address, connection)
             self._changed.notify_all()
         if old and old.connection:
-            old.connection.end("fenced", f"attempt {attempt} on {host} has taken the place of worker {worker}")
+            old.connection.fence(f"attempt {attempt} on {host} has taken the place of worker {worker}")
 
     def heard(self, worker: int, connection: Connection) -> None:
         """Note that the worker is alive."""

@@ -22,7 +22,7 @@ from dkeras_core.exchange.versions import differences
 
 log = logging.getLogger(__name__)
 
-DRAIN = 2.0  # seconds for a peer to read why its session ended before its socket is closed
+DRAIN = 1.0  # seconds for a peer to read why its session ended before its socket is closed
 
 
 @dataclass
@@ -62,8 +62,8 @@ class Session:
         self._joined = False
         self._finished = False
         self._left = False
-        # Held while a shard is applied: once end() has returned, nothing more of this session is.
-        self._gate = threading.Lock()
+        self._gate = threading.Lock()  # held while a shard is applied
+        self._lock = threading.Lock()  # guards _ended and _joined
         self._ended: dict[str, Any] | None = None
 
     @property
@@ -72,18 +72,32 @@ class Session:
         return self._channel.bytes_received + self._channel.bytes_sent
 
     def end(self, code: str, message: str, next_step: str | None = None) -> None:
-        """Tell the worker that its session is over; nothing it sends from here on is applied."""
-        with self._gate:
-            if self._ended:
-                return
-            self._ended = {"code": code, "message": message, "next": next_step}
-            joined = self._joined
-        if joined:  # before that the handshake is under way, and _begin tells it
+        """Tell the worker that its session is over, also one that waits for an answer; does not wait for anything."""
+        if self._set_ended(code, message, next_step) and self._joined:
             self._channel.send_last(self._ended)
+        # Before the join the handshake is under way, and nothing may come between: _begin tells it then.
+
+    def fence(self, message: str) -> None:
+        """End the session of an older attempt; once this returns, nothing it has sent is applied any more."""
+        self.end("fenced", message)
+        with self._gate:
+            pass
 
     def close(self) -> None:
         """Break the connection, whatever it is doing."""
         self._channel.abort()
+
+    def _turn_away(self, code: str, message: str, next_step: str | None) -> None:
+        """End the session from its own thread, at whatever point it is."""
+        if self._set_ended(code, message, next_step):
+            self._channel.send_last(self._ended)
+
+    def _set_ended(self, code: str, message: str, next_step: str | None) -> bool:
+        with self._lock:
+            first = self._ended is None
+            if first:
+                self._ended = {"code": code, "message": message, "next": next_step}
+            return first
 
     def serve(self) -> None:
         """Serve until the connection ends. Never raises: what goes wrong is noted, and told to the worker."""
@@ -97,13 +111,13 @@ class Session:
         except PeerError as error:
             reason = error.what
             if not isinstance(error, Disconnected):
-                code = "rejected" if isinstance(error, BadPush) else "refused"
-                self.end(code, f"{self._who} {reason}", error.next_step)
                 self._run.note(f"{self._who} {reason}")
+                code = "rejected" if isinstance(error, BadPush) else "refused"
+                self._turn_away(code, f"{self._who} {reason}", error.next_step)
         except DkerasError as error:
             reason = f"was refused: {error.what}"
-            self.end("refused", error.what, error.next_step)
             self._run.note(error.what)
+            self._turn_away("refused", error.what, error.next_step)
         except Exception as error:
             reason = f"met a defect of the parameter server: {type(error).__name__}: {error}"
             log.exception("%s %s", self._who, reason)
@@ -126,11 +140,11 @@ class Session:
         host = str(content.get("host", "?"))[:255]
         probe = bool(content.get("probe"))
         self._who = f"a probe from {host}" if probe else f"worker {header.worker} (attempt {header.attempt} on {host})"
-        with self._gate:
+        with self._lock:
             self._joined = True
-        if self._ended or run.verdict:
-            self._ended = self._ended or run.verdict
-            channel.send_last(self._ended)
+            over = self._ended = self._ended or run.verdict
+        if over:
+            channel.send_last(over)
             raise _Ended
         found = content.get("versions")
         unlike = differences(run.versions, found if isinstance(found, dict) else {})
@@ -185,14 +199,15 @@ class Session:
             raise FrameError("has finished and can no longer exchange")
         center, channel, seen = self._run.center, self._channel, self._seen
         self._check_length(header, center.size)
-        deadline = time.monotonic() + self._run.timeout
+        deadline, last = time.monotonic() + self._run.timeout, len(self._buffers) - 1
         for part, (message, answer) in enumerate(self._buffers):
             channel.receive_into(message, deadline)
             with self._gate:
                 self._check_ended()
                 seen[part] = center.exchange(part, message, answer, self._worker, seen[part])
+            if part == last:
+                self._run.members.exchanged(self._worker, self)
             channel.send_vector(Kind.SHARD, answer, part)
-        self._run.members.exchanged(self._worker, self)
 
     def _center(self) -> None:
         for part, (_, answer) in enumerate(self._buffers):
