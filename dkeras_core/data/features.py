@@ -159,7 +159,8 @@ class FeaturePipeline:
                 f"feature {name!r} holds a value that is no number: {error}", "correct the rows to be scored"
             ) from error
         missing = np.asarray(column.is_null())
-        values = np.array(column.fill_null(0.0) if missing.any() else column, np.float64)
+        # A chunked array gives NumPy a read-only view where a copy is asked for.
+        values = np.array(np.asarray(column.fill_null(0.0) if missing.any() else column), np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             raise DataError(

@@ -38,14 +38,10 @@ class LoadedModel:
 
         RegistryError when the version has no feature pipeline; DataError when a column is missing or has another type.
         """
-        import pyarrow as pa
-
         if self.pipeline is None:
             raise RegistryError(
                 f"this version of {self.manifest.name} has no features.json", "Use predict_features, or publish again."
             )
-        if not isinstance(rows, pa.Table | pa.RecordBatch | Mapping):
-            rows = pa.Table.from_pandas(rows, preserve_index=False)
         return self.predict_features(self.pipeline.transform(rows))
 
     def predict_features(self, features: np.ndarray) -> np.ndarray:
