@@ -25,7 +25,8 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(s for s in _STEPS if rough <= s * power * (1 + 1e-9)) * power
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    digits = 3 - math.floor(math.log10(step))
+    return [round(i * step, digits) for i in range(first, last + 1)]
 
 
 def short(value: float, step: float | None = None) -> str:
@@ -101,8 +102,8 @@ class Plot:
     def line(
         self, xs, ys, colour: str, label: str | None = None, *, style: str = "", titles: Sequence[str] = ()
     ) -> None:
-        """Draw a line; `style` is a CSS class (thin, bold, dashed); `titles` (empty: none) show on hover of points."""
-        if "bold" in style:  # keeps it apart from what lies below
+        """Draw a line; `style` is of thin, bold, dashed, with-halo; `titles` show on hover of its points."""
+        if "halo" in style:  # keeps it apart from the many lines below
             self._over.append(f'<polyline class="halo" points="{self._points(xs, ys)}"/>')
         hover = f"<title>{escape(label)}</title>" if label and not titles else ""
         self._over.append(

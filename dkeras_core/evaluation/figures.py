@@ -55,8 +55,8 @@ def loss(train: Mapping[str, Any] | None, over: str) -> Figure | None:
     xs, ys = zip(*mean, strict=True)
     step = max(1, len(xs) // _HOVER_POINTS)
     shown = [f"{text.count(x)} {'s' if over == 'seconds' else 'rows'}: loss {y:.4f}" for x, y in mean]
-    titles = [title if i % step == 0 else "" for i, title in enumerate(shown)]
-    plot.line(xs, ys, "c1", style="bold", titles=titles)
+    titles = [title if i % step == 0 or i == len(shown) - 1 else "" for i, title in enumerate(shown)]
+    plot.line(xs, ys, "c1", style="bold with-halo" if len(workers) > 4 else "bold", titles=titles)
     names = [("mean of the workers", "c1", "line bold")]
     if len(workers) > 1:
         names.append((f"each of {len(workers)} workers", "c5", "line thin faded"))

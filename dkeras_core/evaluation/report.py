@@ -47,7 +47,7 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
     version = metrics.get("champion_version")
     champion_name = f"version {version}" if version is not None else "champion"
     schema = pipeline.get("schema") or {}
-    positive, negative = str(schema.get("positive", "positive")), str(schema.get("negative", "negative"))
+    positive, negative = (str(schema.get(name, name)) for name in ("positive", "negative"))
     model = (pipeline.get("registry") or {}).get("model") or pipeline.get("name") or "model"
     evaluated = (
         [
@@ -74,7 +74,8 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
         "workers": figures.workers(train),
         "train": train,
         "challenger": challenger,
-        "dataset": _dataset(report.get("dataset") or {}, challenger, positive, negative),
+        "dataset": _dataset(report.get("dataset") or {}),
+        "algorithm": {key: _written(value) for key, value in (train.get("algorithm") or {}).items()},
         "settings": _settings(pipeline),
         "versions": {**(train.get("versions") or {}), **((report.get("environment") or {}).get("versions") or {})},
         "environment_key": (report.get("environment") or {}).get("key"),
@@ -96,10 +97,11 @@ def _verdict(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, st
     if not gates:
         return None
     failed = sum(not gate["passed"] for gate in gates)
-    noun = "gate" if len(gates) == 1 else "gates"
+    if len(gates) == 1:
+        return {"tone": "failed", "text": "Gate failed"} if failed else {"tone": "passed", "text": "Gate passed"}
     if failed:
-        return {"tone": "failed", "text": f"{failed} of {len(gates)} {noun} failed"}
-    return {"tone": "passed", "text": f"All {len(gates)} gates passed" if len(gates) > 1 else "Gate passed"}
+        return {"tone": "failed", "text": f"{failed} of {len(gates)} gates failed"}
+    return {"tone": "passed", "text": f"All {len(gates)} gates passed"}
 
 
 def _cards(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> list[dict[str, Any]]:
@@ -118,23 +120,25 @@ def _cards(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) ->
     return cards
 
 
-def _dataset(dataset: Mapping[str, Any], challenger: Mapping[str, Any], positive: str, negative: str) -> dict[str, Any]:
-    """Return the rows of each split with their share, and the classes where they were counted."""
-    rows = {name: number for name, number in (dataset.get("rows") or {}).items() if isinstance(number, int | float)}
-    total = sum(rows.values())
-    counts = dataset.get("counts") or {}
-    classes = {name: counts[name] for name in rows if isinstance(counts.get(name), Mapping)}
-    if "test" in rows and "test" not in classes and challenger.get("positives") is not None:
-        classes["test"] = {positive: challenger["positives"], negative: challenger["negatives"]}
+def _dataset(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rows of each split with their share and those of each class, and the missing values by feature."""
+    rows = dict(dataset.get("rows") or {})
+    total = rows.pop("in", None) or sum(rows.values())
+    classes = (dataset.get("classes") or {}).values()
+    labels = [str(entry.get("label")) for entry in classes]
+
+    def line(name: str, key: str, number: int) -> dict[str, Any]:
+        by_class = [(entry.get("rows") or {}).get(key) for entry in classes]
+        return {"name": name, "rows": number, "share": text.share(number, total), "classes": by_class}
+
+    train = rows.get("train") or 0
+    missing = sorted((dataset.get("missing") or {}).items(), key=lambda entry: -entry[1])
     return {
         **dataset,
-        "splits": [
-            {"name": name, "rows": number, "share": text.share(number, total), "classes": classes.get(name) or {}}
-            for name, number in rows.items()
-            if number
-        ],
-        "total": total,
-        "class_names": list(dict.fromkeys(label for by_class in classes.values() for label in by_class)),
+        "labels": labels,
+        "splits": [line(name, name, number) for name, number in rows.items() if number],
+        "all": line("all", "in", total),
+        "missing": [(name, number, text.share(number, train)) for name, number in missing],
     }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dkeras_core.errors import DataError
+from dkeras_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,10 +73,15 @@ class _LoadKeras:
 
     def __call__(self, payload: bytes) -> Predict:
         from dkeras_core.learning import model_io
+        from dkeras_core.learning.prediction import predict
+        from dkeras_core.learning.settings import configure_threads
 
+        # One Python worker a core. A reused worker may have its threads set already: that slows nothing down much.
+        with contextlib.suppress(ConfigError):
+            configure_threads(1)
         model = model_io.from_json(self.architecture)
         model_io.weights_from_bytes(model, payload)
-        return lambda features: model.predict_on_batch(features)
+        return functools.partial(predict, model)
 
 
 def matrix(column: pa.Array, name: str) -> np.ndarray:

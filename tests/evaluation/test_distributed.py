@@ -181,3 +181,22 @@ def test_ragged_or_missing_features_are_refused():
     with pytest.raises(DataError, match="missing numbers"):
         matrix(pa.array([[1.0, None]]), "features")
     assert scores(lambda x: np.ones((len(x), 1)), np.zeros((4, 2))).shape == (4,)
+
+
+@pytest.mark.slow
+def test_a_keras_model_travels_as_json_and_bytes(local_spark, split, tmp_path):
+    import keras
+
+    from dkeras_core.learning import model_io
+
+    path, features, labels, weights = split
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((WIDTH,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid")]
+    )
+    source = ModelSource.keras(model_io.to_json(model), model_io.weights_to_bytes(model))
+    result = evaluate(local_spark, path, {"challenger": source}, class_totals=TOTALS, expected_rows=ROWS)["challenger"]
+    predict = lambda x: model.predict_on_batch(x).reshape(-1)  # noqa: E731
+    expected = single_pass(predict, features, labels, weights).result(TOTALS)
+    for metric in ("roc_auc", "log_loss", "accuracy", "ams"):
+        assert result[metric] == pytest.approx(expected[metric], abs=1e-5), metric
