@@ -11,8 +11,8 @@ from dkeras_core.exchange.averages import ShardedMean, TailAverage
 from dkeras_core.exchange.frames import VECTOR, PeerError
 from dkeras_core.rules import Arrival, Rule
 
-SHARD = 64 * 1024
-"""Values in one shard: 256 KiB, so that a shard, its message and its answer stay in a core's cache."""
+SHARD = 128 * 1024
+"""Values in one shard: 512 KiB, so that a shard, its message and its answer stay in a core's cache."""
 
 
 class BadPush(PeerError):
@@ -42,7 +42,7 @@ class Center:
     values : float32 array of shape (n,), n > 0
         Initial center; copied. Raises ConfigError for another shape, type, or a value that is not finite.
     workers : int
-        p; the moving average takes a sample every max(8, p) exchanges.
+        p; the moving average takes a sample every max(16, p) exchanges.
     shard : int
         Values in a shard.
     """
@@ -58,7 +58,7 @@ class Center:
         self._counts = [0] * parts
         state = rule.server_state(self.values)
         self._state = [{name: vector[span] for name, vector in state.items()} for span in self.spans]
-        self._tail = TailAverage(self.values, parts, max(8, workers))
+        self._tail = TailAverage(self.values, parts, max(16, workers))
         self._finals = ShardedMean(self.size, parts)
 
     @property

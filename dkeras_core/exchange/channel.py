@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -40,7 +40,6 @@ class Channel:
 
     def __init__(self, sock: socket.socket, *, timeout: float, worker: int = 0, attempt: int = 0):
         self.sock = sock
-        self.timeout = timeout
         self.worker = worker
         self.attempt = attempt
         self.bytes_sent = 0
@@ -51,7 +50,18 @@ class Channel:
         self._sent = 0
         self._received = 0
         self._head = memoryview(bytearray(HEADER_SIZE))
-        prepare(sock, timeout)
+        self._patience = 0.0  # what SO_RCVTIMEO is set to
+        prepare(sock)
+        self.set_timeout(timeout)
+
+    def set_timeout(self, timeout: float) -> None:
+        """Change the seconds that one frame may take."""
+        # The kernel keeps the deadlines (SO_RCVTIMEO, SO_SNDTIMEO) of a blocking socket: a third of the system calls
+        # that Python's own timeouts need, and sending and receiving threads do not share one.
+        self.timeout = timeout
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
 
     def bind(self, send_key: bytes, receive_key: bytes) -> None:
         """Tag every frame from here on; both sides do this at the same point of the handshake."""
@@ -72,12 +82,12 @@ class Channel:
             self._send(head, memoryview(values).cast("B"))
 
     def send_last(self, content: dict[str, Any]) -> None:
-        """Send END from any thread and close the sending side; give up when the peer takes no bytes."""
+        """Send END from any thread and close the sending side; never waits for a peer that takes no bytes."""
         if self._send_lock.acquire(timeout=0.1):
             try:
                 if not self._torn:
                     data = frames.encode_control(content)
-                    self._send(self.frame_header(Kind.END, 0, len(data), data) + data, timeout=0.1)
+                    self._send(self.frame_header(Kind.END, 0, len(data), data) + data, flags=socket.MSG_DONTWAIT)
             except PeerError:
                 pass  # it is going or gone: there is nobody to tell
             finally:
@@ -94,23 +104,24 @@ class Channel:
         self._sent += 1
         return head + tag
 
-    def _send(self, first: bytes, second: memoryview | None = None, timeout: float | None = None) -> None:
-        deadline = time.monotonic() + (timeout or self.timeout)
-        total = len(first) + (len(second) if second is not None else 0)
-        sent = 0
+    def _send(self, *pieces: bytes | memoryview, flags: int = 0) -> None:
+        deadline = time.monotonic() + self.timeout
+        total, sent = sum(map(len, pieces)), 0
+        left = list(pieces)
         try:
-            while sent < total:
-                self._arm(deadline)
-                if second is None:
-                    count = self.sock.send(memoryview(first)[sent:])
-                elif sent < len(first):
-                    count = self.sock.sendmsg([memoryview(first)[sent:], second])
-                else:
-                    count = self.sock.send(second[sent - len(first) :])
+            while True:
+                count = self.sock.sendmsg(left, (), flags)
                 sent += count
+                if sent == total:
+                    break
+                if time.monotonic() > deadline:
+                    raise BlockingIOError
+                while count >= len(left[0]):
+                    count -= len(left.pop(0))
+                left[0] = memoryview(left[0])[count:]
         except OSError as error:
             self._torn = True
-            raise _fault(error, f"took only {sent} of {total} bytes in {timeout or self.timeout:g} s") from None
+            raise _fault(error, f"took only {sent} of {total} bytes in {self.timeout:g} s") from None
         self.bytes_sent += total
 
     # Receiving
@@ -168,7 +179,7 @@ class Channel:
     def _first(self, wait: float) -> int:
         """Wait for the first bytes of a frame; how many of the header there are."""
         try:
-            self.sock.settimeout(wait)
+            self._be_patient(wait)
             count = self.sock.recv_into(self._head)
         except OSError as error:
             raise _fault(error, f"sent nothing for {wait:g} s") from None
@@ -179,37 +190,37 @@ class Channel:
 
     def _fill(self, view: memoryview, deadline: float) -> None:
         done, total = 0, len(view)
-        while done < total:
-            try:
-                self._arm(deadline)
-                count = self.sock.recv_into(view[done:] if done else view)
-            except OSError as error:
-                raise _fault(error, "stopped in the middle of a frame") from None
-            if not count:
-                raise Disconnected("closed the connection in the middle of a frame")
-            done += count
+        try:
+            self._be_patient(self.timeout)
+            while done < total:
+                if done and time.monotonic() > deadline:
+                    raise BlockingIOError
+                count = self.sock.recv_into(view[done:], 0, socket.MSG_WAITALL)
+                if not count:
+                    raise Disconnected("closed the connection in the middle of a frame")
+                done += count
+        except Disconnected:
+            raise
+        except OSError as error:
+            raise _fault(error, "stopped in the middle of a frame") from None
         self.bytes_received += total
 
-    def _arm(self, deadline: float) -> None:
-        """Give the next socket call what is left until ``deadline``."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.sock.settimeout(left)
+    def _be_patient(self, seconds: float) -> None:
+        """Let the next receiving call wait so long."""
+        if seconds != self._patience:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+            self._patience = seconds
 
     # Ending
 
     def drain(self, seconds: float) -> None:
         """Throw away what still arrives until the peer closes, so that closing does not reset what it has not read."""
         deadline = time.monotonic() + seconds
-        waste = memoryview(bytearray(64 * 1024))
-        try:
-            while True:
-                self._arm(deadline)
-                if not self.sock.recv_into(waste):
-                    return
-        except OSError:
-            return
+        waste = bytearray(64 * 1024)
+        with contextlib.suppress(OSError):
+            self._be_patient(seconds)
+            while self.sock.recv_into(waste) and time.monotonic() < deadline:
+                pass
 
     def abort(self) -> None:
         """Break the connection from any thread: a call that waits on it in another thread returns at once."""
@@ -221,20 +232,23 @@ class Channel:
         self.sock.close()
 
 
+def prepare(sock: socket.socket) -> None:
+    """Set what every connection needs: no delay, and the kernel's own watch over hosts that vanish."""
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _timeval(seconds: float) -> bytes:
+    micros = max(1, round(seconds * 1e6))  # 0 would mean for ever
+    return struct.pack("@ll", micros // 1_000_000, micros % 1_000_000)
+
+
 def _fault(error: OSError, late: str) -> PeerError:
     """What a failed socket call says about the other side; ``late`` when its deadline has passed."""
-    if isinstance(error, TimeoutError) and error.errno != errno.ETIMEDOUT:
+    if isinstance(error, BlockingIOError):
         return TimedOut(late)
     return Disconnected(f"lost the connection ({error.strerror or error})")
-
-
-def prepare(sock: socket.socket, timeout: float) -> None:
-    """Set what every connection needs: no delay, and the kernel's own watch over hosts that vanish."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))

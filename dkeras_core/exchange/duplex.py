@@ -8,6 +8,7 @@ arithmetic and the client's copying overlap.
 from __future__ import annotations
 
 import select
+import socket
 import time
 from typing import Any
 
@@ -43,7 +44,6 @@ class Duplex:
         """
         channel, sock, poll = self._channel, self._channel.sock, self._poll
         deadline = time.monotonic() + channel.timeout
-        sock.setblocking(False)
         outgoing = [channel.frame_header(Kind.EXCHANGE, 0, message.nbytes), memoryview(message).cast("B")]
         self._part, self._done, self._header = 0, 0, None
         poll.modify(sock, select.POLLIN | select.POLLOUT)
@@ -66,7 +66,7 @@ class Duplex:
 
     def _write(self, outgoing: list) -> list:
         try:
-            count = self._channel.sock.sendmsg(outgoing)
+            count = self._channel.sock.sendmsg(outgoing, (), socket.MSG_DONTWAIT)
         except BlockingIOError:
             return outgoing
         except OSError:
@@ -82,7 +82,7 @@ class Duplex:
         while self._part < len(self._parts):
             target = self._parts[self._part] if self._header else self._head
             try:
-                count = self._channel.sock.recv_into(target[self._done :])
+                count = self._channel.sock.recv_into(target[self._done :], 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return None
             except OSError as error:

@@ -136,7 +136,7 @@ class Session:
         header, content = channel.receive()
         if header.kind is not Kind.JOIN:
             raise FrameError("did not join")
-        channel.timeout = run.timeout
+        channel.set_timeout(run.timeout)
         host = str(content.get("host", "?"))[:255]
         probe = bool(content.get("probe"))
         self._who = f"a probe from {host}" if probe else f"worker {header.worker} (attempt {header.attempt} on {host})"
