@@ -52,6 +52,10 @@ class Context:
     def application(self) -> str:
         return self.spark.sparkContext.applicationId
 
+    def uri(self, path: str) -> str:
+        """Return a path with its file system in front, as ``hdfs dfs`` and people elsewhere need it."""
+        return f"{self.spark.sparkContext._jsc.hadoopConfiguration().get('fs.defaultFS').rstrip('/')}{path}"
+
     def write_json(self, name: str, value: dict) -> None:
         """Write ``<run>/<name>.json`` atomically."""
         self.storage.write_atomic(f"{self.folder}/{name}.json", json.dumps(value, indent=1).encode())

@@ -46,7 +46,7 @@ def run(context: Context, outcome: dict) -> dict:
             },
             metrics={name: value for name, value in metrics["challenger"].items() if name != "curves"},
         )
-    published = {"model": version.name, "version": version.number, "path": context.storage.uri(version.path)}
+    published = {"model": version.name, "version": version.number, "path": context.uri(version.path)}
     context.write_json("publish", published)
     outcome["detail"] = f"version {version.number}"
     return published

@@ -10,6 +10,7 @@ import traceback
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DkerasError
 from dkeras_core.jobs import report
+from dkeras_core.jobs.causes import cause
 from dkeras_core.jobs.context import STEPS, Context
 from dkeras_core.jobs.progress import Progress
 from dkeras_core.paths import Layout
@@ -46,11 +47,12 @@ def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str |
             # once more, with the time of every phase and the version's number
             report.write(context, version=results.get("publish", {}).get("version"))
     except BaseException as caught:
-        error = caught
-        if isinstance(caught, DkerasError):
-            print(f"dkeras: {type(caught).__name__}: {caught}", file=sys.stderr, flush=True)
+        error = cause(caught)
+        if error is caught and isinstance(error, DkerasError):
+            print(f"dkeras: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
+            print(f"dkeras: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     published = results.get("publish", {})
     metrics = {k: v for k, v in results.get("evaluate", {}).get("challenger", {}).items() if k != "curves"}
     progress.close(

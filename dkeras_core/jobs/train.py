@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+from pathlib import Path
 
 from dkeras_core import rules
 from dkeras_core.jobs.context import Context
@@ -10,16 +11,20 @@ from dkeras_core.jobs.context import Context
 
 def run(context: Context, outcome: dict) -> dict:
     """Train the pipeline's model on the training split; write model and account to the run's folder."""
-    from dkeras_core.learning import FlatModel, build_model, configure_threads, model_io, set_seed
+    import keras
+
+    from dkeras_core.learning import model_io
+    from dkeras_core.learning.flat import FlatModel
+    from dkeras_core.learning.settings import configure_threads
     from dkeras_core.training.driver import TrainingSettings, train
     from dkeras_core.training.spark import SparkLauncher
 
     pipeline, training = context.pipeline, context.pipeline.training
     dataset = context.read_json("preprocess", step="preprocess")
     configure_threads(pipeline.resources.driver_cores)
-    set_seed(training.seed)
+    keras.utils.set_random_seed(training.seed)
     features = len(dataset["features"])
-    model = build_model(_model_source(context), n_features=features)
+    model = _build(context, features)
     flat = FlatModel(model)
     context.progress.message(
         f"{flat.n:,} parameters, {dataset['rows']['train']:,} rows, {pipeline.workers} workers: waiting for executors"
@@ -55,18 +60,23 @@ def run(context: Context, outcome: dict) -> dict:
     folder = f"{context.folder}/model"
     context.storage.write_atomic(f"{folder}/architecture.json", model_io.to_json(model).encode())
     context.storage.write_atomic(f"{folder}/weights.bin", model_io.weights_to_bytes(model))
-    account = {**result.account, "algorithm": {"name": pipeline.algorithm.name, **result.account["algorithm"]}}
+    account = result.account
     context.write_json("train", account)
     outcome["detail"] = f"{account['rows_trained']:,} rows trained, {account['rows_per_second']:,.0f} rows/s"
     return account
 
 
-def _model_source(context: Context) -> dict[str, Any]:
-    model = context.pipeline.model.model_dump(by_alias=False)
-    if model["json_file"]:
-        name = model["json_file"].rsplit("/", 1)[-1]
-        model["json_text"] = context.storage.read_bytes(f"{context.folder}/{name}").decode()
-    return model
+def _build(context: Context, features: int):
+    """Build the pipeline's model; a Keras JSON file stands in the run's folder, where the submitter put it."""
+    from dkeras_core.learning.builders import build_model
+
+    source = context.pipeline.model.model_dump(by_alias=True)
+    if not source["json"]:
+        return build_model(source, n_features=features)
+    with tempfile.TemporaryDirectory(prefix="dkeras-model-") as folder:
+        local = Path(folder, Path(source["json"]).name)
+        local.write_bytes(context.storage.read_bytes(f"{context.folder}/{local.name}"))
+        return build_model({**source, "json": str(local)}, n_features=features)
 
 
 def _server(context: Context):

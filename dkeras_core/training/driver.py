@@ -18,6 +18,9 @@ from dkeras_core.exchange import ParameterServer, new_secret, versions
 from dkeras_core.training.curve import Curve
 from dkeras_core.training.task import TrainingTask
 
+# What a worker says when it leaves with an error that another attempt would meet again
+FATAL = ("TrainingError:", "DataError:", "ConfigError:", "StorageError:")
+
 
 class Launcher(Protocol):
     """Runs workers somewhere: see :class:`dkeras_core.training.spark.SparkLauncher`."""
@@ -154,6 +157,9 @@ def _watch(server, launcher, settings, curve, observe, interval) -> list[dict]:
         observe(curve.state(total, settings) | {"workers": status.counts()})
         if accounts is not None:
             return accounts
+        for worker in status.workers:
+            if worker.state == "lost" and worker.reason.startswith(FATAL):
+                raise TrainingError(f"worker {worker.worker} on {worker.host} gave up: {worker.reason}")
         if status.joined == 0 and time.monotonic() > joined_by:
             raise TrainingError(
                 f"no worker joined within {settings.join_deadline:.0f} s: {launcher.describe()}",

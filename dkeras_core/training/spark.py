@@ -117,7 +117,7 @@ def _worker_function(task: TrainingTask) -> Callable[[Iterator], Iterator]:
         import pyarrow as pa
         from pyspark import TaskContext
 
-        from dkeras_core.learning import configure_threads
+        from dkeras_core.learning.settings import configure_threads
         from dkeras_core.training.worker import run_worker
 
         configure_threads(task.threads)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dkeras_core.data.feed import Feed
-from dkeras_core.data.spool import Spool
+from dkeras_core.data.spool import Column, Spool
 from dkeras_core.errors import TrainingError
 from dkeras_core.exchange import Client
 from dkeras_core.rules import rule_from_config
@@ -59,7 +59,8 @@ class _WorkerRun:
         self.loss: float | None = None
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
-        with Spool.create(directory / "spool", {"features": (self._task.features,), "label": ()}) as spool:
+        columns = [Column("features", shape=(self._task.features,)), Column("label")]
+        with Spool.create(directory, columns) as spool:
             rows = self._spool(batches, spool)
             trainer, x, state = self._start()
             if rows:
@@ -79,9 +80,9 @@ class _WorkerRun:
         for batch in batches:
             spool.append(batch)
             self._report(state="spooling")
-        rows = spool.seal()
+        spool.seal()
         self.seconds["spool"] = time.monotonic() - self._begun
-        return rows
+        return spool.rows
 
     def _start(self):
         """Build the model, take the center as this worker's x."""
@@ -109,17 +110,17 @@ class _WorkerRun:
         task, clock = self._task, time.monotonic
         rule = rule_from_config(task.rule).for_workers(task.workers)
         state = rule.worker_state(x)
-        with Feed(
+        feed = Feed(
             spool,
             batch_size=task.batch_size,
-            window=rule.communication_period,
+            communication_period=rule.communication_period,
             seed=task.seed + SEED_STRIDE * (self._worker + 1),
-            epochs=task.epochs,
-        ) as feed:
-            at = clock()
-            for window in feed:
+        )
+        at = clock()
+        for epoch in range(task.epochs):
+            for window in feed.windows(epoch):
                 fetched = clock()
-                loss = trainer.window(window.arrays, x)
+                loss = trainer.window(window, x)
                 trained = clock()
                 self._count(window, loss)
                 rule.receive(x, self._client.exchange(rule.message(x, state)), state)
