@@ -83,6 +83,8 @@ class Application:
     am_host: str
     """``host:port`` of the NodeManager web server of the application master, empty before it is allocated."""
     am_container: str
+    containers: int
+    """Running containers, the application master's among them."""
 
     @property
     def ended(self) -> bool:
@@ -115,6 +117,7 @@ def application(raw: dict) -> Application:
         finished=raw.get("finishedTime", 0) / 1e3,
         am_host=raw.get("amHostHttpAddress") or "",
         am_container=container[0] if container else "",
+        containers=max(0, raw.get("runningContainers") or 0),
     )
 
 

@@ -34,11 +34,12 @@ class ResourceManager:
 
         self.urls = tuple(url.rstrip("/") for url in urls)
         self.timeout = timeout
-        self._session = requests.Session()
-        self._session.trust_env = False  # a proxy for the web must not stand between here and the cluster
-        self._session.auth = auth
-        self._session.headers["Accept"] = "application/json"
-        self._session.params = {} if auth else {"user.name": user_name()}
+        #: Also good for the NodeManagers' web servers of the same cluster.
+        self.session = requests.Session()
+        self.session.trust_env = False  # a proxy for the web must not stand between here and the cluster
+        self.session.auth = auth
+        self.session.headers["Accept"] = "application/json"
+        self.session.params = {} if auth else {"user.name": user_name()}
         self._active = self.urls[0]
 
     @classmethod
@@ -155,7 +156,7 @@ class ResourceManager:
         while waiting:
             url = waiting.pop(0)
             try:
-                answer = self._session.request(
+                answer = self.session.request(
                     method, f"{url}{_CLUSTER}{path}", timeout=self.timeout, allow_redirects=False, **arguments
                 )
             except requests.RequestException as error:
