@@ -164,9 +164,7 @@ def _from_file(path: str, parameters: Mapping):
     from dkeras_core.learning.model_io import from_json
 
     if parameters:
-        raise ConfigError(
-            f"model file {path} is complete: parameters ({', '.join(parameters)}) have no meaning with it"
-        )
+        raise ConfigError(f"model file {path} is complete: it takes no parameters ({', '.join(parameters)})")
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from keras import tree
 
 from dkeras_core.errors import ConfigError, DataError, DkerasError, TrainingError
 from dkeras_core.learning.flat import FlatModel
-from dkeras_core.learning.settings import make_optimizer, seed_model
+from dkeras_core.learning.settings import check_loss, make_optimizer, seed_model
 
 
 class LocalTrainer:
@@ -69,6 +69,7 @@ class LocalTrainer:
             )
         self.model = model
         self.flat = FlatModel(model)
+        check_loss(loss)
         self._compile(make_optimizer(optimizer), loss)
         if seed is not None:
             seed_model(model, seed)

@@ -78,7 +78,7 @@ def from_json(text: str, source: str = "the architecture"):
 
 def weights_to_bytes(model) -> bytes:
     """Return all weights of a built model, trainable or not, without the seeds of random layers."""
-    arrays = [np.ascontiguousarray(variable.numpy()) for variable in model.weights]
+    arrays = [np.asarray(variable.numpy(), order="C") for variable in model.weights]
     header = json.dumps(
         [
             {"path": variable.path, "shape": list(array.shape), "dtype": array.dtype.name}

@@ -78,12 +78,15 @@ def make_optimizer(setting):
         arguments = {key: value for key, value in setting.items() if key != "name"}
         whole = {"class_name": name, "config": arguments}
     try:
-        return keras.optimizers.deserialize(whole)
+        optimizer = keras.optimizers.deserialize(whole)
     except (ValueError, TypeError) as error:
         raise ConfigError(_explain_optimizer(str(name), arguments, error)) from error
+    if not isinstance(optimizer, keras.optimizers.Optimizer):  # Keras hands an unknown name back as it came
+        raise ConfigError(_explain_optimizer(str(name), arguments, "not an optimizer"))
+    return optimizer
 
 
-def _explain_optimizer(name: str, arguments: Mapping, error: Exception) -> str:
+def _explain_optimizer(name: str, arguments: Mapping, error: Exception | str) -> str:
     import inspect
 
     import keras
@@ -100,6 +103,20 @@ def _explain_optimizer(name: str, arguments: Mapping, error: Exception) -> str:
     if strange:
         return f"optimizer {name!r} has no argument {strange[0]!r}{meant(strange[0], accepted)}"
     return f"optimizer {name!r}: {error}"
+
+
+def check_loss(setting) -> None:
+    """Raise ConfigError, with the name probably meant, for a loss (or a list or dict of losses) Keras has not."""
+    import keras
+
+    for name in keras.tree.flatten(setting):
+        if not isinstance(name, str):
+            continue
+        try:
+            keras.losses.get(name)
+        except ValueError:
+            known = [key for key in vars(keras.losses) if not key.startswith("_")]
+            raise ConfigError(f"unknown loss {name!r}{meant(name, known)}", "keras.losses lists them") from None
 
 
 def seed_model(model, seed: int) -> None:

@@ -1,0 +1,208 @@
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dkeras_core.data.feed import Feed
+from dkeras_core.data.spool import Column, Spool
+from dkeras_core.errors import ConfigError, DataError, TrainingError
+
+ROW = 2 * 4 + 4 + 4  # bytes of a row: two features, label, weight
+
+
+@pytest.fixture
+def spooled(tmp_path):
+    spools = []
+
+    def make(rows):
+        ids = np.arange(rows, dtype=np.float32)
+        spool = Spool.create(tmp_path, [Column("features", shape=(2,)), Column("label"), Column("weight")])
+        spools.append(spool)
+        features = pa.FixedSizeListArray.from_arrays(np.stack([ids, -ids], 1).reshape(-1), 2)
+        spool.append(pa.record_batch({"features": features, "label": ids, "weight": ids * 2}))
+        return spool.seal(rows)
+
+    yield make
+    for spool in spools:
+        spool.close()
+
+
+def epoch(feed, number=0):
+    """Return (shapes, ids): shape of each window, row numbers in order; checks that the columns stay together."""
+    shapes, ids = [], []
+    for window in feed.windows(number):
+        shapes.append(window.labels.shape)
+        assert window.features.shape == (*window.labels.shape, 2)
+        assert window.features.flags.c_contiguous
+        assert (window.steps, window.rows) == (window.labels.shape[0], window.labels.size)
+        np.testing.assert_array_equal(window.features[..., 0], window.labels)
+        np.testing.assert_array_equal(window.features[..., 1], -window.labels)
+        if window.weights is not None:
+            np.testing.assert_array_equal(window.weights, window.labels * 2)
+        ids.extend(window.labels.ravel().astype(int))
+    return shapes, ids
+
+
+def expected_shapes(rows, batch, tau):
+    full, rest = divmod(rows, batch * tau)
+    shapes = [(tau, batch)] * full
+    if rest >= batch:
+        shapes.append((rest // batch, batch))
+    if rest % batch:
+        shapes.append((1, rest % batch))
+    return shapes
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+@pytest.mark.parametrize("memory", [1 << 20, 100 * ROW], ids=["fits", "blocks"])
+@pytest.mark.parametrize("rows", [1, 3, 4, 11, 12, 13, 24, 35, 101, 997, 1200])
+def test_every_row_once(spooled, rows, memory, prefetch):
+    feed = Feed(
+        spooled(rows), batch_size=4, communication_period=3, weight="weight", memory=memory, prefetch=prefetch, seed=5
+    )
+    orders = []
+    for number in range(2):
+        shapes, ids = epoch(feed, number)
+        assert shapes == expected_shapes(rows, 4, 3)
+        assert sorted(ids) == list(range(rows))
+        orders.append(ids)
+    assert feed.steps == -(-rows // 4)
+    if rows > 10:
+        assert orders[0] != orders[1]
+        assert orders[0] != list(range(rows))
+
+
+def test_random_sizes(spooled):
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        rows, batch, tau = (int(random.integers(1, top)) for top in (700, 40, 12))
+        memory = int(random.integers(2 * batch * tau, 800)) * ROW if 2 * batch * tau < 800 else 1 << 20
+        spool = spooled(rows)
+        feed = Feed(spool, batch_size=batch, communication_period=tau, memory=memory, prefetch=int(rows % 3))
+        shapes, ids = epoch(feed)
+        assert shapes == expected_shapes(rows, batch, tau)
+        assert sorted(ids) == list(range(rows))
+        spool.close()
+
+
+@pytest.mark.parametrize("memory", [1 << 20, 100 * ROW], ids=["fits", "blocks"])
+def test_the_order_follows_seed_and_epoch(spooled, memory):
+    spool = spooled(500)
+
+    def order(seed, number, prefetch=2):
+        return epoch(
+            Feed(spool, batch_size=4, seed=seed, memory=memory, prefetch=prefetch, communication_period=3), number
+        )[1]
+
+    assert order(1, 0) == order(1, 0) == order(1, 0, prefetch=0)
+    assert len({tuple(order(*key)) for key in ((1, 0), (1, 1), (2, 0), (0, 1))}) == 4
+
+
+def test_blocks_are_mixed(spooled):
+    # Neighbours in the file must not stay neighbours: the mean step between successive rows is near a third of a
+    # buffer at least, and early rows turn up everywhere.
+    _, ids = epoch(Feed(spooled(5000), batch_size=4, communication_period=3, memory=1000 * ROW))
+    assert np.abs(np.diff(ids)).mean() > 700
+    places = np.flatnonzero(np.array(ids) < 500)
+    assert places.max() - places.min() > 3000
+
+
+def test_several_inputs_keep_their_order(tmp_path):
+    with Spool.create(tmp_path, [Column("a", "uint8", (2,)), Column("b"), Column("label", "int32")]) as spool:
+        table = {"a": pa.array([[i, i] for i in range(9)]), "b": pa.array(range(9)), "label": pa.array(range(9))}
+        spool.append(pa.record_batch(table))
+        spool.seal()
+        for window in Feed(spool, batch_size=2, communication_period=2, features=["b", "a"]).windows(0):
+            b, a = window.features
+            assert (a.dtype, b.dtype, window.labels.dtype, window.weights) == (np.uint8, np.float32, np.int32, None)
+            np.testing.assert_array_equal(b, window.labels)
+            np.testing.assert_array_equal(a[..., 1], window.labels)
+
+
+def test_a_window_stays_untouched_until_the_next_is_asked_for(spooled):
+    feed = Feed(spooled(3000), batch_size=4, communication_period=3, prefetch=2)
+    for number, window in enumerate(feed.windows(0)):
+        before = window.labels.copy()
+        if number < 5:
+            time.sleep(0.01)  # the thread has filled what it may
+        np.testing.assert_array_equal(window.labels, before)
+
+
+def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early(spooled):
+    feed = Feed(spooled(3000), batch_size=4, communication_period=3)
+    threads = threading.active_count()
+    windows = feed.windows(0)
+    next(windows)
+    assert threading.active_count() == threads + 1
+    windows.close()
+    assert threading.active_count() == threads
+    for _ in feed.windows(1):
+        pass
+    assert threading.active_count() == threads
+
+
+def test_a_failure_of_the_thread_reaches_the_caller(spooled, monkeypatch):
+    feed = Feed(spooled(100), batch_size=4, communication_period=3)
+    monkeypatch.setattr(feed, "_shuffled", lambda epoch: iter([(feed._columns, [None, None], True)]))
+    threads = threading.active_count()
+    with pytest.raises(TypeError):
+        list(feed.windows(0))
+    assert threading.active_count() == threads
+
+
+def test_lost_rows_are_noticed(spooled, monkeypatch):
+    feed = Feed(spooled(100), batch_size=4, communication_period=3)
+    monkeypatch.setattr(feed, "_shuffled", lambda epoch: iter([(feed._columns, np.arange(99), True)]))
+    with pytest.raises(TrainingError, match="handed out 99 rows of 100"):
+        list(feed.windows(0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"batch_size": 0}, ConfigError, "batch size 0"),
+        ({"communication_period": 0}, ConfigError, "communication period 0"),
+        ({"prefetch": -1}, ConfigError, "prefetch -1"),
+        ({"label": "labels"}, DataError, "no column 'labels'; it has features, label, weight"),
+        ({"memory": 100}, ConfigError, "100 bytes of shuffle buffer hold 8 rows, two windows are 640"),
+    ],
+)
+def test_bad_settings(spooled, settings, error, message):
+    with pytest.raises(error, match=message):
+        Feed(spooled(1000), **settings)
+
+
+def test_no_rows(spooled):
+    with pytest.raises(DataError, match="no rows"):
+        Feed(spooled(0))
+
+
+def test_memory_stays_bounded(tmp_path):
+    # 200 MB of rows through a buffer of 16 MB, in a process of its own.
+    script = f"""
+import numpy as np, pyarrow as pa
+from dkeras_core.data.feed import Feed
+from dkeras_core.data.spool import Column, Spool
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+spool = Spool.create({str(tmp_path)!r}, [Column("features", shape=(100,)), Column("label")])
+block = pa.FixedSizeListArray.from_arrays(np.ones(1000 * 100, np.float32), 100)
+start = resident()
+for _ in range(500):
+    spool.append(pa.record_batch({{"features": block, "label": np.ones(1000, np.float32)}}))
+spool.seal(500_000)
+written = resident() - start
+peak = 0
+for _ in Feed(spool, memory=16 << 20).windows(0):
+    peak = max(peak, resident() - start)
+assert written < 8e6, f"spooling took {{written / 1e6:.0f}} MB"
+assert peak < 40e6, f"feeding took {{peak / 1e6:.0f}} MB"
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,87 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from dkeras_core.errors import ConfigError, TrainingError
+from dkeras_core.learning.flat import FlatModel
+
+
+def sequential():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.BatchNormalization(), layers.Dense(1)])
+
+
+def functional():
+    left, right = keras.Input((3,)), keras.Input((2,))
+    both = layers.Concatenate()([layers.Dense(4)(left), right])
+    return keras.Model([left, right], [layers.Dense(1)(both), layers.Dense(2)(layers.Dropout(0.5)(both))])
+
+
+def half_precision():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="mixed_float16"), layers.Dense(1)])
+
+
+@pytest.mark.parametrize("build", [sequential, functional, half_precision])
+def test_get_and_set_are_inverse(build):
+    flat = FlatModel(build())
+    x = np.arange(flat.n, dtype=np.float32) / 7
+    flat.set(x)
+    out = np.empty_like(x)
+    assert flat.get(out) is out
+    np.testing.assert_array_equal(out, x)
+    np.testing.assert_array_equal(out, np.concatenate([v.numpy().reshape(-1) for v in flat.model.trainable_variables]))
+
+
+def test_state_holds_moving_statistics_and_no_seeds():
+    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dropout(0.5), layers.Dense(1)])
+    flat = FlatModel(model)
+    assert (flat.n, flat.state_n) == (4 + 4 + 5, 8)
+    seed = [v.numpy() for v in model.non_trainable_variables if "seed" in v.path]
+    flat.set_state(np.arange(8, dtype=np.float32))
+    np.testing.assert_array_equal(model.layers[0].moving_variance.numpy(), [4, 5, 6, 7])
+    np.testing.assert_array_equal(flat.get_state(), np.arange(8))
+    assert len(seed) == 1
+    np.testing.assert_array_equal(seed[0], next(v for v in model.non_trainable_variables if "seed" in v.path).numpy())
+
+
+def test_narrow_variables_are_rounded_once():
+    flat = FlatModel(keras.Sequential([keras.Input((4,)), layers.Dense(3, dtype="bfloat16")]))
+    x = np.linspace(-1, 1, flat.n, dtype=np.float32)
+    flat.set(x)
+    once = flat.get()
+    np.testing.assert_allclose(once, x, rtol=2**-8)
+    flat.set(once)
+    np.testing.assert_array_equal(flat.get(), once)
+
+
+def test_a_returned_vector_does_not_follow_the_model():
+    flat = FlatModel(sequential())
+    x = flat.get()
+    before = x.copy()
+    flat.set(x + 1)
+    np.testing.assert_array_equal(x, before)
+    x += 5
+    np.testing.assert_array_equal(flat.get(), before + 1)
+
+
+def test_name_at_names_the_variable():
+    flat = FlatModel(keras.Sequential([keras.Input((2,)), layers.Dense(3, name="first"), layers.Dense(1, name="last")]))
+    names = [flat.name_at(i).split("/", 1)[-1] for i in (0, 5, 6, 8, 9, 12)]
+    assert names == ["first/kernel", "first/kernel", "first/bias", "first/bias", "last/kernel", "last/bias"]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3, np.float32), np.zeros(36, np.float64), [0.0] * 36])
+def test_a_wrong_vector_is_refused(wrong):
+    flat = FlatModel(keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.Dense(1), layers.Dense(1)]))
+    with pytest.raises(TrainingError, match=f"float32\\[{flat.n}\\]"):
+        flat.set(wrong)
+    if isinstance(wrong, np.ndarray):
+        with pytest.raises(TrainingError):
+            flat.get(wrong)
+
+
+def test_models_without_variables_are_refused():
+    with pytest.raises(ConfigError, match="unknown"):
+        FlatModel(keras.Sequential([layers.Dense(1)]))
+    with pytest.raises(ConfigError, match="no trainable weights"):
+        FlatModel(keras.Sequential([keras.Input((2,)), layers.ReLU()]))
