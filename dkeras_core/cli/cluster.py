@@ -106,7 +106,7 @@ def _told(title: str) -> Iterator[Callable[[str], None]]:
 def _show(status: Status) -> None:
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("daemon", "condition", "pid", "memory", "address", "web page"):
+    for heading in ("daemon", "condition", "pid", "memory", "web page"):
         right = heading in ("pid", "memory")
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "condition")
     for daemon in status.daemons:
@@ -116,7 +116,6 @@ def _show(status: Status) -> None:
             f"[{colour}]{daemon.condition}[/]",
             str(daemon.pid or "-"),
             f"{daemon.memory / 2**20:.0f} MB" if daemon.alive else "-",
-            daemon.addresses.get("rpc") or daemon.addresses.get("data", "-"),
             daemon.web or "-",
         )
     console.print(table)

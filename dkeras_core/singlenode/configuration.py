@@ -6,15 +6,12 @@ has ``<home>/nodemanager-<i>/conf``.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote
 
+from dkeras_core.singlenode.home import Home
 from dkeras_core.singlenode.jars import DEPLOY
 
 FILES = ("core-site.xml", "hdfs-site.xml", "yarn-site.xml", "capacity-scheduler.xml")
-MIB = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -23,17 +20,6 @@ class NodeResources:
 
     memory_mb: int
     vcores: int
-
-
-def host_memory_mb() -> int:
-    """Return the memory of this host in MiB, or the limit of the control group around this process if that is less."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            memory = min(memory, int(Path(limit).read_text()))
-        except (OSError, ValueError):  # not this version of control groups, or "max"
-            continue
-    return memory // MIB
 
 
 def node_resources(memory_mb: int, cores: int) -> NodeResources:
@@ -46,17 +32,19 @@ def node_resources(memory_mb: int, cores: int) -> NodeResources:
     return NodeResources(max(1024, int(share) // 256 * 256), max(1, cores))
 
 
-def write(home: Path, ports: dict[str, int], resources: NodeResources, *, nodemanager: str | None = None) -> None:
-    """Write the client's configuration, or that of one NodeManager.
+def write(home: Home, ports: dict[str, int], resources: NodeResources, *, nodemanager: str | None = None) -> None:
+    """Write the client's configuration, or that of the named NodeManager ("nodemanager-1").
 
     Parameters
     ----------
-    home : Path
-        The folder of the cluster, absolute.
+    home : Home
+        The folder of the cluster.
     ports : dict
-        Port by "<daemon>.<name>".
+        Port by "<daemon>.<purpose>".
+    resources : NodeResources
+        What every node offers; also the largest container.
     nodemanager : str, optional
-        "nodemanager-1", …
+        The NodeManager whose configuration to write; default: the client's.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -64,11 +52,11 @@ def write(home: Path, ports: dict[str, int], resources: NodeResources, *, nodema
         loader=FileSystemLoader(DEPLOY / "conf"), undefined=StrictUndefined, autoescape=True, trim_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    folder = home / nodemanager if nodemanager else home
+    folder = home.folder(nodemanager) if nodemanager else home.root
     (folder / "conf").mkdir(parents=True, exist_ok=True)
     for name in FILES:
         text = templates.get_template(f"{name}.j2").render(
-            home=home, home_uri=quote(str(home)), folder=folder, ports=ports, nodemanager=nodemanager,
+            home=home.root, folder=folder, ports=ports, nodemanager=nodemanager,
             memory_mb=resources.memory_mb, vcores=resources.vcores,
         )  # fmt: skip
         (folder / "conf" / name).write_text(text)

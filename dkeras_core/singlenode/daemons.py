@@ -1,12 +1,12 @@
-"""Which daemons a single-node Hadoop consists of, and how each is started."""
+"""Which daemons a single-node Hadoop consists of, how each is started, and which of them run."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from dkeras_core.singlenode import processes
+from dkeras_core.singlenode.home import Home
 from dkeras_core.singlenode.jars import DEPLOY, Jars
 from dkeras_core.singlenode.java import Java, clean_environment
 from dkeras_core.singlenode.processes import Process
@@ -27,7 +27,7 @@ JAVA_OPTIONS = (
 
 @dataclass(frozen=True)
 class Daemon:
-    """One kind of daemon, or one NodeManager of several.
+    """One daemon of a cluster.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Daemon:
     main_class : str
         Its Java class.
     ports : tuple of str
-        What its ports are called; "http" is the web page.
+        The purposes of its ports; "http" is the web page.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Daemon:
 
     @property
     def port_names(self) -> list[str]:
-        return [f"{self.name}.{port}" for port in self.ports]
+        return [f"{self.name}.{purpose}" for purpose in self.ports]
 
     @property
     def is_nodemanager(self) -> bool:
@@ -62,7 +62,7 @@ RESOURCEMANAGER = Daemon(
 
 
 def nodemanager(number: int) -> Daemon:
-    """The ``number``-th NodeManager, counted from 1."""
+    """Return the ``number``-th NodeManager, counted from 1."""
     return Daemon(
         f"nodemanager-{number}",
         "org.apache.hadoop.yarn.server.nodemanager.NodeManager",
@@ -70,44 +70,45 @@ def nodemanager(number: int) -> Daemon:
     )
 
 
-def daemons(nodes: int) -> list[Daemon]:
-    """All daemons of a cluster with ``nodes`` NodeManagers, in the order in which they are listed."""
+def cluster(nodes: int) -> list[Daemon]:
+    """Return all daemons of a cluster with ``nodes`` NodeManagers, in the order in which they are listed."""
     return [NAMENODE, DATANODE, RESOURCEMANAGER, *(nodemanager(number) for number in range(1, nodes + 1))]
 
 
-def command(daemon: Daemon, *arguments: str, home: Path, conf: Path, jars: Jars, java: Java) -> list[str]:
-    """Return the command line of a daemon. The two ``-Ddkeras`` marks are what :func:`running` looks for."""
-    logs = home / "logs"
-    return [
+def start(daemon: Daemon, *, home: Home, jars: Jars, java: Java) -> Process:
+    """Start a daemon detached from this process. The two ``-Ddkeras`` marks are what :func:`running` looks for."""
+    conf = home.folder(daemon.name) / "conf" if daemon.is_nodemanager else home.conf
+    command = [
         str(java.binary), *_marks(daemon.name, home), f"-Xmx{HEAP_MB}m", *JAVA_OPTIONS,
-        f"-Dlog4j.configuration=file:{DEPLOY / 'log4j.properties'}",
-        f"-Ddkeras.log={logs / daemon.name}.log",
-        f"-Dhadoop.log.dir={logs}", f"-Dyarn.log.dir={logs}",
-        f"-XX:ErrorFile={logs}/{daemon.name}-crash.txt",
-        "-cp", f"{conf}{os.pathsep}{jars.classpath}",
-        daemon.main_class, *arguments,
+        f"-Dlog4j.configuration=file:{DEPLOY / 'log4j.properties'}", f"-Ddkeras.log={home.log(daemon.name)}",
+        f"-Dhadoop.log.dir={home.logs}", f"-Dyarn.log.dir={home.logs}",
+        f"-XX:ErrorFile={home.logs}/{daemon.name}-crash.txt",
+        "-cp", f"{conf}{os.pathsep}{jars.classpath}", daemon.main_class,
     ]  # fmt: skip
+    return processes.start(
+        command, environment=environment(java, home), folder=home.root, output=home.output(daemon.name)
+    )
 
 
-def environment(java: Java, client_conf: Path) -> dict[str, str]:
-    """Return the environment of a daemon. Containers inherit JAVA_HOME and HADOOP_CONF_DIR from the NodeManager's."""
-    return clean_environment(JAVA_HOME=str(java.home), HADOOP_CONF_DIR=str(client_conf))
+def environment(java: Java, home: Home) -> dict[str, str]:
+    """Return the environment of a daemon. Containers inherit JAVA_HOME and HADOOP_CONF_DIR from their NodeManager's."""
+    return clean_environment(JAVA_HOME=str(java.home), HADOOP_CONF_DIR=str(home.conf))
 
 
-def running(home: Path) -> dict[str, Process]:
+def running(home: Home) -> dict[str, Process]:
     """Return the daemons of ``home`` that live, by name.
 
-    They are found by the marks on their command lines, so a number of another process can never be taken for a
-    daemon's, and one whose starter was killed before it could note the number is found all the same.
+    They are found by the marks on their command lines, not by a remembered process number: a number that was given
+    to another process cannot mislead, and a daemon whose starter was killed before noting it is found all the same.
     """
     mark = _marks("", home)[0]
     found = {}
     for process in processes.every():
         arguments = process.command()
-        if mark in arguments[1:3]:
+        if mark in arguments[1:2]:
             found[arguments[2].removeprefix("-Ddkeras.daemon=")] = process
     return found
 
 
-def _marks(name: str, home: Path) -> tuple[str, str]:
-    return f"-Ddkeras.home={home}", f"-Ddkeras.daemon={name}"
+def _marks(name: str, home: Home) -> tuple[str, str]:
+    return f"-Ddkeras.home={home.root}", f"-Ddkeras.daemon={name}"

@@ -8,8 +8,8 @@ import urllib.parse
 import urllib.request
 
 from dkeras_core.singlenode.daemons import DATANODE, NAMENODE, RESOURCEMANAGER
+from dkeras_core.singlenode.home import Started
 from dkeras_core.singlenode.ports import HOST
-from dkeras_core.singlenode.state import Started
 
 #: Loopback is never reached through the proxy of the user's environment.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -48,12 +48,8 @@ def waiting_for(ports: dict[str, int], started: dict[str, Started]) -> dict[str,
             reasons[RESOURCEMANAGER.name] = f"does not answer ({error})"
             nodes = {}
         for name, start in started.items():
-            if name.startswith("nodemanager-"):
-                state, report = nodes.get(ports[f"{name}.rpc"], ("not registered", 0.0))
-                if state != "RUNNING":
-                    reasons[name] = f"ResourceManager: {state.lower()}"
-                elif report < start.time - SLACK:
-                    reasons[name] = "not registered again since its restart"
+            if name.startswith("nodemanager-") and (reason := _nodemanager(nodes.get(ports.get(f"{name}.rpc")), start)):
+                reasons[name] = reason
     return reasons
 
 
@@ -64,12 +60,14 @@ def _bean(port: int, name: str) -> dict:
 
 def _namenode(ports: dict[str, int]) -> str | None:
     try:
-        bean = _bean(ports["namenode.http"], "Hadoop:service=NameNode,name=FSNamesystemState")
+        state = _bean(ports["namenode.http"], "Hadoop:service=NameNode,name=FSNamesystemState")
+        safe_mode = _bean(ports["namenode.http"], "Hadoop:service=NameNode,name=NameNodeInfo")["Safemode"]
+        live = state["NumLiveDataNodes"]
     except (OSError, ValueError, KeyError) as error:
         return f"does not answer ({error})"
-    if bean["NumLiveDataNodes"] < 1:
+    if live < 1:
         return "no DataNode has reported yet"
-    return None if bean["FSState"] == "Operational" else "in safe mode"
+    return f"in safe mode: {safe_mode}" if safe_mode else None
 
 
 def _datanode(ports: dict[str, int]) -> str | None:
@@ -82,13 +80,21 @@ def _datanode(ports: dict[str, int]) -> str | None:
     return None if "RUNNING" in states else "not registered with the NameNode"
 
 
-def _nodes(ports: dict[str, int]) -> dict[int, tuple[str, float]]:
-    """By port of the NodeManager: its state at the ResourceManager, and the time of its last health report."""
+def _nodes(ports: dict[str, int]) -> dict[int, dict]:
+    """Return what the ResourceManager knows of its nodes, by the port of the NodeManager."""
     reply = call(ports["resourcemanager.http"], "/ws/v1/cluster/nodes")
     nodes = (reply.get("nodes") or {}).get("node") or []
-    return {
-        int(node["id"].rpartition(":")[2]): (node["state"], node.get("lastHealthUpdate", 0) / 1000) for node in nodes
-    }
+    return {int(node["id"].rpartition(":")[2]): node for node in nodes}
+
+
+def _nodemanager(node: dict | None, start: Started) -> str | None:
+    if node is None:
+        return "not registered with the ResourceManager"
+    if node["state"] != "RUNNING":
+        return f"{node['state'].lower()} {node.get('healthReport') or ''}".strip()
+    if node["lastHealthUpdate"] / 1000 < start.time - SLACK:
+        return "not registered again since its restart"
+    return None
 
 
 def make_folder(ports: dict[str, int], path: str, *, user: str, mode: str) -> None:

@@ -30,11 +30,15 @@ def locked(path: Path, *, what: str, timeout: float, progress: Callable[[str], N
     Raises
     ------
     ClusterError
-        The lock was not free in time; names the process that holds it.
+        The folder cannot be written, or the lock was not free in time (names the process that holds it).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
-    with path.open("a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise ClusterError(f"{path.parent} cannot be written: {error}", "choose a folder of your own") from error
+    with opened as file:
         told = False
         while True:
             try:
