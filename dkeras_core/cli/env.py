@@ -45,28 +45,29 @@ def show() -> None:
     with drawn() as progress:
         inputs = find_inputs(progress=progress)
     archive = find_archive(inputs.key)
-    console = stdout()
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("key", inputs.key)
-    facts.add_row("channel", inputs.channel)
+    facts = {"key": inputs.key, "channel": inputs.channel}
     if archive is None:
-        facts.add_row("archive", "not built yet (dkeras env build)")
-        console.print(facts)
+        _print_facts(facts | {"archive": "not built yet (dkeras env build)"})
         raise typer.Exit(1)
     inside = archive.description()
-    facts.add_row("archive", str(archive.path))
-    facts.add_row("size", f"{archive.size / 1e6:.0f} MB")
-    facts.add_row("built in", duration(inside["seconds"]))
-    facts.add_row("python", inside["python"])
-    facts.add_row("nodes need", f"glibc {inside['glibc']} or newer, x86_64")
-    console.print(facts)
+    facts["archive"] = str(archive.path)
+    facts["size"] = f"{archive.size / 1e6:.0f} MB"
+    facts["built in"] = duration(inside["seconds"])
+    facts["python"] = inside["python"]
+    facts["nodes need"] = f"glibc {inside['glibc']} or newer, x86_64"
+    _print_facts(facts)
     packages = Table(box=None, pad_edge=False, header_style="bold")
     packages.add_column("package")
     packages.add_column("version")
     for name, version in sorted(inside["packages"].items()):
         packages.add_row(name, version)
-    console.print()
-    console.print(packages)
+    stdout().print()
+    stdout().print(packages)
+
+
+def _print_facts(facts: dict[str, str]) -> None:
+    for name, value in facts.items():
+        stdout().print(f"{name:<12}{value}", soft_wrap=True, markup=False)
 
 
 @app.command()

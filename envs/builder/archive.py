@@ -74,7 +74,7 @@ def ensure_archive(progress: Progress | None = None, build: Path = BUILD) -> Arc
             inputs = find_inputs(build, progress)
             if archive := find_archive(inputs.key, build):
                 return archive
-            with _only_builder(home, progress):
+            with _only_builder(build, progress):
                 # Whoever held the lock before may have made it.
                 return find_archive(inputs.key, build) or _build(inputs, build, progress)
     except KeyboardInterrupt as error:
@@ -110,7 +110,7 @@ def find_inputs(build: Path = BUILD, progress: Progress = silent) -> Inputs:
     if not path.exists():
         with stage(progress, f"solve on {channel}"):
             solution = prefix.solve(channel, specs, build / "cache" / "repodata")
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(solution, indent=1))
         partial.rename(path)
     solution = json.loads(path.read_text())
@@ -185,8 +185,9 @@ def _describe(inputs: Inputs, solution: list[dict], archive: Path, seconds: floa
 
 
 @contextmanager
-def _only_builder(home: Path, progress: Progress) -> Iterator[None]:
+def _only_builder(build: Path, progress: Progress) -> Iterator[None]:
     """Hold the builders' lock; under it, whatever an earlier builder left behind belongs to nobody."""
+    home = build / "envs"
     with (home / ".lock").open("a+") as lock:
         deadline = time.monotonic() + LOCK_DEADLINE
         waited = False
@@ -211,7 +212,8 @@ def _only_builder(home: Path, progress: Progress) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        for left in home.glob(".work-*"):
+        cache = build / "cache"
+        for left in (*home.glob(".work-*"), *(cache / "wheels").glob(".fetch-*"), *(cache / "conda").glob(".*-*")):
             shutil.rmtree(left, ignore_errors=True)
         yield
 

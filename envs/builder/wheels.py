@@ -37,9 +37,7 @@ def fetch_wheels(
     done = len(packages) - len(missing)
     report(done / len(packages), f"{len(missing)} to fetch")
     with ThreadPoolExecutor(PARALLEL) as pool:
-        # The largest last in a queue would run alone at the end: big wheels have few files, so start them first.
-        batches = _batches(missing)
-        running = [pool.submit(_fetch, batch, homes, cache) for batch in batches]
+        running = [pool.submit(_fetch, batch, homes, cache) for batch in _batches(missing)]
         try:
             for future in as_completed(running):
                 done += future.result()
@@ -52,6 +50,7 @@ def fetch_wheels(
 
 
 def _batches(packages: list[LockedPackage]) -> list[list[LockedPackage]]:
+    """Split into one list a pip process: the large ones alone and first, so that none runs on at the end."""
     heavy = [[p] for p in packages if p.name in {"tensorflow-cpu", "pyarrow", "libclang", "numpy"}]
     light = [p for p in packages if [p] not in heavy]
     return heavy + [light[i::PARALLEL] for i in range(PARALLEL) if light[i::PARALLEL]]
