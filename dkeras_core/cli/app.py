@@ -55,6 +55,8 @@ def load(name: str):
     app = getattr(room, f"{name}_app", None) or room.app
     command = typer.main.get_command(app)
     command.name = name
+    # Completion is set up by `dkeras` itself, not by each of its commands.
+    command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
     command.help = command.help or text
     return command
 

@@ -35,6 +35,8 @@ class Explanation:
     role: str
     lines: tuple[str, ...]
     where: str
+    killed: bool = False
+    """Whether something outside the program ended the container: YARN, the kernel, a crash."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def _explain_executor(lost: LostExecutor, logs: ContainerLogs) -> Explanation:
         f"executor {lost.executor}",
         last_lines(output),
         logs.where(container),
+        killed=lost.status is not None,
     )
 
 

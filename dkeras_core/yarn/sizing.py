@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from dkeras_core.config import Pipeline, mebibytes
 
 TENSORFLOW_RESIDENT = 700
 """MiB that a Python process holds after importing TensorFlow and training one step of a small model."""
@@ -48,3 +51,45 @@ def mlp_parameters(features: int, parameters: dict[str, Any]) -> int | None:
         return None
     widths = [features, *hidden, 1]
     return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(widths))
+
+
+@dataclass(frozen=True)
+class Containers:
+    """What a pipeline asks of YARN, in MiB: overheads beside the heaps, and whole containers."""
+
+    executors: int
+    executor_cores: int
+    driver_cores: int
+    executor_overhead: int
+    driver_overhead: int
+    executor: int
+    driver: int
+
+    @property
+    def total(self) -> int:
+        return self.driver + self.executors * self.executor
+
+
+def containers(pipeline: Pipeline) -> Containers:
+    """Return the containers of a pipeline; overheads it leaves open are sized from its model and batch."""
+    asked, model = pipeline.resources, pipeline.model
+    # Columns that are not listed are only known when the data is read; a table for an mlp rarely has more.
+    width = len(pipeline.schema_.features or ()) or 256
+    parameters = mlp_parameters(width, model.parameters) if model.builder == "mlp" else None
+
+    def overhead(given: str | None, heap: str, processes: int) -> int:
+        if given:
+            return mebibytes(given)
+        return memory_overhead(mebibytes(heap), parameters, pipeline.training.batch_size, 2 * width, processes)
+
+    executor_overhead = overhead(asked.memory_overhead, asked.memory, asked.cores)
+    driver_overhead = overhead(asked.driver_memory_overhead, asked.driver_memory, 1)
+    return Containers(
+        executors=asked.executors,
+        executor_cores=asked.cores,
+        driver_cores=asked.driver_cores,
+        executor_overhead=executor_overhead,
+        driver_overhead=driver_overhead,
+        executor=mebibytes(asked.memory) + executor_overhead,
+        driver=mebibytes(asked.driver_memory) + driver_overhead,
+    )

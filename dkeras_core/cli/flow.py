@@ -1,0 +1,256 @@
+"""From a pipeline file to an accepted application: what has to stand ready, side by side where it can."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkeras_core.cli import place
+from dkeras_core.cli.console import Step, Steps
+from dkeras_core.cli.place import BUILD, Place
+from dkeras_core.config import Pipeline
+from dkeras_core.errors import ClusterError, ConfigError, DataError, DkerasError, StorageError
+from dkeras_core.paths import Layout
+from dkeras_core.yarn import doctor
+from dkeras_core.yarn.answers import LIVE_STATES, Application
+from dkeras_core.yarn.package import package
+from dkeras_core.yarn.sizing import containers
+from dkeras_core.yarn.submission import SparkSubmission, run_tag, spark_home
+from dkeras_core.yarn.submit import submit
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    pipeline: Pipeline
+    folder: Path
+    """Where relative files of the pipeline are looked for: beside the pipeline file."""
+    run_id: str
+    steps: tuple[str, ...]
+    data: Path | None = None
+    name: str | None = None
+
+    @property
+    def run_folder(self) -> str:
+        return Layout(self.pipeline.root).run(self.run_id)
+
+
+def launch(request: Request, steps: Steps) -> tuple[Place, Application]:
+    """Make everything ready, submit, and return the cluster and the accepted application.
+
+    Raises
+    ------
+    DkerasError
+        With cause and next step; nothing of the run is left in HDFS then.
+    """
+    own = own_files(request)
+    found, archive, digest = prepare(request, steps)
+    refuse_second(found, request)
+    with cleaned_up(found, request):
+        uris = upload(found, request, archive, digest, steps)
+        with steps.step("submit") as step:
+            step.detail = "starting spark-submit"
+            submission = describe(found, request, own, *uris)
+            log = BUILD / "runs" / request.run_id / "spark-submit.log"
+            app = submit(submission, found.rm, log, progress=lambda text: setattr(step, "detail", text))
+            step.detail = app.id
+    return found, app
+
+
+def prepare(request: Request, steps: Steps):
+    """Return the cluster, the environment's archive and the digest of the data; they are made side by side."""
+    from envs.builder import ensure_archive
+
+    if not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
+        from dkeras_core.singlenode.java import find_java
+
+        find_java()  # said before minutes are spent on building
+    with ThreadPoolExecutor(2) as pool:
+        cluster = pool.submit(steps.run, "cluster", lambda step: _cluster(request, step))
+        digest = pool.submit(_digest, request.data) if request.data else None
+        if os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR"):
+            cluster.result()  # a moment; a cluster that refuses is no reason to build an environment
+        # In this thread, for only this one can be interrupted.
+        archive = steps.run("environment", lambda step: _environment(ensure_archive, step))
+        return cluster.result(), archive, digest.result() if digest else None
+
+
+def _cluster(request: Request, step: Step) -> Place:
+    def say(text: str) -> None:
+        step.detail = text
+
+    found = place.find(request.pipeline.root, start=True, progress=say)
+    say("checking")
+    around = doctor.Surroundings(
+        found.config, found.storage, found.rm, BUILD, request.pipeline, Layout(request.pipeline.root).root
+    )
+    checks = doctor.examine(around)
+    failure = doctor.first_failure(checks) or _missing_input(checks, request)
+    if failure:
+        raise failure
+    warned = [check.what for check in checks if check.state == "warn" and check.name != "input"]
+    say("; ".join(warned) or found.config.default_fs)
+    return found
+
+
+def _missing_input(checks, request: Request) -> DkerasError | None:
+    wanted = "preprocess" in request.steps and request.data is None
+    missing = [check for check in checks if check.name == "input" and check.state == "warn"]
+    return DataError(missing[0].what, missing[0].next_step) if wanted and missing else None
+
+
+def _environment(ensure_archive, step: Step):
+    built = []
+
+    def say(stage: str, fraction: float | None, detail: str) -> None:
+        built.append(stage)
+        step.detail = stage if fraction in (None, 1.0) else f"{stage}: {fraction:.0%} {detail}"
+
+    archive = ensure_archive(progress=say)
+    if not built:
+        step.state = "reused"
+    step.detail = f"train-{archive.key}, {archive.size / 1e6:.0f} MB"
+    return archive
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"the data file {path} does not exist", "check the path given with --data")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def upload(found: Place, request: Request, archive, digest: str | None, steps: Steps) -> tuple[str, str | None]:
+    """Bring archive, Spark's jars, data and the pipeline file to HDFS; URIs of the first two."""
+    from envs.builder import publish
+
+    layout = Layout(request.pipeline.root)
+    with steps.step("upload") as step:
+        sent = []
+
+        def say(stage: str, fraction: float | None, detail: str) -> None:
+            if fraction not in (None, 1.0):
+                sent.append(stage)
+                step.detail = f"{stage}: {fraction:.0%}"
+
+        environment = publish.upload(found.storage, layout, archive, progress=say)
+        jars = None
+        if not found.single_node:
+            jars = publish.upload_spark_jars(found.storage, layout, spark_home(), progress=say)
+        pipeline = request.pipeline
+        if request.data:
+            step.detail = request.data.name
+            pipeline, fresh = upload_data(found, request, digest)
+            sent += [request.data.name] if fresh else []
+        found.storage.write_atomic(f"{request.run_folder}/pipeline.yaml", pipeline.to_yaml().encode())
+        step.state = "done" if sent else "reused"
+        step.detail = ", ".join(dict.fromkeys(sent)) or "everything is there already"
+    return _uri(found, environment), _uri(found, jars) if jars else None
+
+
+def upload_data(found: Place, request: Request, digest: str) -> tuple[Pipeline, bool]:
+    """Bring the data file to HDFS under a name that holds its hash, so that the same bytes travel once.
+
+    Returns the pipeline that reads it from there, and whether it was sent.
+    """
+    target = f"{Layout(request.pipeline.root).raw(request.pipeline.name)}/{digest}/{request.data.name}"
+    status = found.storage.status(target)
+    fresh = status is None or status.size != request.data.stat().st_size
+    if fresh:
+        partial = f"{target}.partial-{request.run_id}"
+        try:
+            found.storage.upload(request.data, partial, overwrite=True)
+            found.storage.replace(partial, target)
+        except BaseException:
+            with contextlib.suppress(StorageError):
+                found.storage.delete(partial)
+            raise
+    given = request.pipeline.input
+    synthetic = given.synthetic or _is_synthetic(request.data)
+    kind = "parquet" if request.data.suffix == ".parquet" else given.format
+    changed = given.model_copy(update={"path": target, "synthetic": synthetic, "format": kind})
+    return request.pipeline.model_copy(update={"input": changed}), fresh
+
+
+def _is_synthetic(data: Path) -> bool:
+    """Whether the file beside the data says that it was made by `dkeras data`."""
+    try:
+        return bool(json.loads(data.with_suffix(".json").read_text()).get("synthetic"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str, jars: str | None) -> SparkSubmission:
+    """Return the submission of a prepared request."""
+    import dkeras_core.jobs
+
+    pipeline = request.pipeline
+    asked = containers(pipeline)
+    root = Layout(pipeline.root).root
+    return SparkSubmission(
+        name=request.name or f"dkeras {pipeline.name} {request.run_id}",
+        main=Path(dkeras_core.jobs.__file__).parent / "main.py",
+        arguments=(
+            *("--root", root, "--run", request.run_id, "--steps", ",".join(request.steps), "--archive", archive),
+        ),
+        resources=pipeline.resources,
+        memory_overhead=asked.executor_overhead,
+        driver_memory_overhead=asked.driver_overhead,
+        conf_dir=found.config.conf_dir,
+        archive=archive,
+        spark_jars=jars,
+        py_files=(package(BUILD / "py-files"), *(path for path in own if path.suffix in (".py", ".zip", ".egg"))),
+        files=tuple(path for path in own if path.suffix not in (".py", ".zip", ".egg")),
+        tags=("dkeras", run_tag(request.run_id)),
+        staging=_uri(found, request.run_folder),
+        single_node=found.single_node,
+    )
+
+
+def own_files(request: Request) -> tuple[Path, ...]:
+    """Return the files of the user's model, found beside the pipeline file or in the working directory."""
+    model = request.pipeline.model
+    return tuple(_own_file(name, request.folder) for name in (*model.files, *filter(None, [model.json_file])))
+
+
+def _own_file(name: str, folder: Path) -> Path:
+    for path in (folder / name, Path(name)):
+        if path.is_file():
+            return path.absolute()
+    raise ConfigError(
+        f"the model's file {name} is neither in {folder} nor in {Path.cwd()}", "correct model.files or model.json"
+    )
+
+
+def refuse_second(found: Place, request: Request) -> None:
+    """A run is the work of one application at a time."""
+    for app in found.rm.apps(tags=[run_tag(request.run_id)], states=LIVE_STATES):
+        raise ClusterError(
+            f"run {request.run_id} is going on already as {app.id}",
+            f"`dkeras follow {request.run_id}` follows it, `dkeras kill {request.run_id}` ends it",
+        )
+
+
+@contextlib.contextmanager
+def cleaned_up(found: Place, request: Request) -> Iterator[None]:
+    """Leave nothing of the run in HDFS when the block fails before there is an application."""
+    there = found.storage.exists(request.run_folder)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(StorageError):
+            found.storage.delete(f"{request.run_folder}/.sparkStaging", recursive=True)
+            if not there:
+                found.storage.delete(request.run_folder, recursive=True)
+        raise
+
+
+def _uri(found: Place, path: str) -> str:
+    return path if "://" in path else f"{found.config.default_fs}{path}"

@@ -1,0 +1,71 @@
+"""Which cluster a command talks to: the one HADOOP_CONF_DIR names, else the bundle's single node."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dkeras_core.errors import ClusterError
+from dkeras_core.storage.base import Storage
+from dkeras_core.yarn.answers import Application
+from dkeras_core.yarn.container_logs import ContainerLogs
+from dkeras_core.yarn.hadoop_config import HadoopConfig
+from dkeras_core.yarn.resource_manager import ResourceManager
+
+BUILD = Path(__file__).resolve().parents[2] / "build"
+"""Everything generated on this machine."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cluster as commands use it; ``container_logs`` is set on the single node only."""
+
+    config: HadoopConfig
+    rm: ResourceManager
+    storage: Storage
+    container_logs: Path | None = None
+
+    @property
+    def single_node(self) -> bool:
+        return self.container_logs is not None
+
+    def logs(self, app: Application) -> ContainerLogs:
+        return ContainerLogs(app, self.container_logs, self.rm.session)
+
+
+def find(root: str, start: bool = False, progress: Callable[[str], None] | None = None) -> Place:
+    """Return the cluster; the single node is started or mended when ``start`` is true.
+
+    Parameters
+    ----------
+    root : str
+        The bundle's root folder: decides the file system.
+
+    Raises
+    ------
+    ConfigError
+        When HADOOP_CONF_DIR names something that is not a configuration.
+    ClusterError
+        When the single node is meant and is down, or cannot be started.
+    """
+    if os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR"):
+        return _place(HadoopConfig.load(), root, None)
+    from dkeras_core.singlenode import SingleNode
+
+    node = SingleNode()
+    if start:
+        node.up(progress=progress)
+    elif not node.status().ready:
+        raise ClusterError(
+            "no cluster: HADOOP_CONF_DIR is not set, and the bundle's single node is down",
+            "set HADOOP_CONF_DIR, or start the single node with `dkeras cluster up`",
+        )
+    return _place(HadoopConfig.load(node.conf_dir), root, node.container_logs)
+
+
+def _place(config: HadoopConfig, root: str, container_logs: Path | None) -> Place:
+    from dkeras_core.storage import open_storage
+
+    return Place(config, ResourceManager.of(config), open_storage(root, hadoop=config), container_logs)
