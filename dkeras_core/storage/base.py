@@ -121,6 +121,7 @@ class Storage(ABC):
 
         The check and the creation are one step: of two writers without overwrite exactly one succeeds. With
         overwrite, HDFS shows readers an empty file for a moment; use ``write_atomic`` where they must not see that.
+        A refusal leaves no file; only a connection that breaks in the middle may leave one, empty or cut off.
         """
 
     @abstractmethod

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dkeras_core.errors import PathExists, PathMissing, StorageError
-from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage, clean, split_uri
+from dkeras_core.storage.base import FileStatus, Progress, Storage, clean, split_uri
 from dkeras_core.storage.refusals import refusal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_BY_GATEWAY = 1 << 20  # bytes beyond which a temporary local file is faster than py4j, which sends text
+_BY_GATEWAY = 1 << 20  # bytes beyond which a temporary local file is faster than py4j, which sends text (7 MB/s)
 
 
 class HadoopStorage(Storage):
@@ -51,9 +51,12 @@ class HadoopStorage(Storage):
     @contextmanager
     def _errors(self, path: str) -> Iterator[None]:
         from py4j.protocol import Py4JError, Py4JJavaError
+        from pyspark.errors import IllegalArgumentException
 
         try:
             yield
+        except IllegalArgumentException as error:  # Spark turns this one Java class into its own
+            raise refusal(path, "IllegalArgumentException", str(error), self.url) from error
         except Py4JJavaError as error:
             java = error.java_exception
             name = java.getClass().getName()
@@ -93,9 +96,22 @@ class HadoopStorage(Storage):
         return sorted(children, key=lambda status: status.path)
 
     def open(self, path: str) -> BinaryIO:
-        path = self.clean(path)
+        """See Storage.open; a large file is copied to a temporary one of this machine first."""
+        status = self._needed(path)
+        if status.size > _BY_GATEWAY:
+            handle = tempfile.NamedTemporaryFile(prefix="dkeras-")  # noqa: SIM115 - the caller closes it
+            try:
+                self._get_file(status.path, Path(handle.name))
+            except BaseException:
+                handle.close()
+                raise
+            return handle
         with self._errors(path):
-            return io.BufferedReader(_Stream(self, path, self._fs.open(self._path(path))), CHUNK)
+            stream = self._fs.open(self._path(status.path))
+            try:
+                return io.BytesIO(stream.readNBytes(_BY_GATEWAY))
+            finally:
+                stream.close()
 
     def write_bytes(self, path: str, data: bytes, *, overwrite: bool = False, mode: int | None = None) -> None:
         path = self.clean(path)
@@ -168,17 +184,13 @@ class HadoopStorage(Storage):
 
     def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:
         self._refuse_folder(path)
-        copy = self._hadoop.FileUtil.copy
-        with self._errors(path):
-            copy(
-                self._local,
-                self._path(os.path.abspath(local)),
-                self._fs,
-                self._path(path),
-                False,
-                overwrite,
-                self._conf,
-            )
+        try:
+            self._copy(path, self._local, os.path.abspath(local), self._fs, path, overwrite)
+        except PathExists:
+            raise
+        except BaseException:
+            self._discard(path)
+            raise
         if mode is not None:
             self.set_mode(path, mode)
         if progress is not None:
@@ -186,9 +198,13 @@ class HadoopStorage(Storage):
 
     def _get_file(self, path: str, local: Path) -> None:
         # The raw local file system, because the other one leaves a .crc file beside each.
-        copy, target = self._hadoop.FileUtil.copy, self._path(os.path.abspath(local))
+        self._copy(path, self._fs, path, self._local, os.path.abspath(local), True)
+
+    def _copy(self, path: str, source, source_path: str, target, target_path: str, overwrite: bool) -> None:
+        """Copy one file within the JVM; ``path`` is the one that errors name."""
+        paths = self._path(source_path), self._path(target_path)
         with self._errors(path):
-            copy(self._fs, self._path(path), self._local, target, False, True, self._conf)
+            self._hadoop.FileUtil.copy(source, paths[0], target, paths[1], False, overwrite, self._conf)
 
     def _checksum(self, status: FileStatus) -> str:
         if status.size == 0:
@@ -196,25 +212,3 @@ class HadoopStorage(Storage):
         with self._errors(status.path):
             found = self._fs.getFileChecksum(self._path(status.path))
             return f"{found.getAlgorithmName()}:{bytes(found.getBytes()).hex()}"
-
-
-class _Stream(io.RawIOBase):
-    """A Java input stream, read in the pieces that BufferedReader asks for."""
-
-    def __init__(self, storage: HadoopStorage, path: str, stream):
-        self._storage, self._path, self._stream = storage, path, stream
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        with self._storage._errors(self._path):
-            chunk = self._stream.readNBytes(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-    def close(self) -> None:
-        if not self.closed:
-            with self._storage._errors(self._path):
-                self._stream.close()
-        super().close()

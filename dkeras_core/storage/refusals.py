@@ -135,6 +135,8 @@ def refusal(path: str, exception: str | None, message: str, where: str) -> Stora
     first = next((line.strip() for line in message.splitlines() if line.strip()), "no message")[:500]
     if "is in safe mode" in message.lower():
         names.insert(0, "SafeModeException")
+    elif "is not a valid DFS filename" in message:
+        names.insert(0, "InvalidPathException")
     elif "must both be directories" in message:  # a file renamed to the name of a folder, without a class of its own
         names.insert(0, "FileAlreadyExistsException")
     for name in names:

@@ -31,6 +31,8 @@ from dkeras_core.storage.refusals import refusal
 logging.getLogger("hdfs.client").setLevel(logging.CRITICAL)
 
 _NOT_PERFORMED = ("StandbyException", "RetriableException")
+# Refusals of a block (quota, full DataNodes) when the file has been created: the empty file is this writer's own.
+_AFTER_CREATION = ("DSQuotaExceededException", "QuotaByStorageTypeExceededException", "IOException")
 
 
 class WebHdfsStorage(Storage):
@@ -152,7 +154,10 @@ class WebHdfsStorage(Storage):
         with self._errors(path):
             sent = self._client._request(method="PUT", url=answer.headers["location"], data=data)
             if not sent:
-                raise _remote_error(sent)
+                error = _remote_error(sent)
+                if error.exception in _AFTER_CREATION:
+                    self._discard(path)
+                raise error
         if mode is not None:
             self.set_mode(path, mode)
 
@@ -202,8 +207,14 @@ class WebHdfsStorage(Storage):
         self._call("_set_permission", self.clean(path), permission=f"{mode:o}")
 
     def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:
-        with Path(local).open("rb") as stream:
-            self._create(path, _chunks(stream, progress), overwrite, mode)
+        try:
+            with Path(local).open("rb") as stream:
+                self._create(path, _chunks(stream, progress), overwrite, mode)
+        except PathExists:
+            raise
+        except BaseException:
+            self._discard(path)
+            raise
 
     def _get_file(self, path: str, local: Path) -> None:
         with self.open(path) as source, Path(local).open("wb") as target:
@@ -227,15 +238,24 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def _next(self, size: int) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
         with self._storage._errors(self._path):
-            chunk = self._response.raw.read(len(buffer))
+            piece = self._response.raw.read(size)
         if self._left is not None:
-            self._left -= len(chunk)
-            if not chunk and self._left > 0:
+            self._left -= len(piece)
+            if not piece and self._left > 0:
                 raise StorageError(f"{self._path}: the answer broke off {self._left} bytes early", "Try again.")
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
+        return piece
+
+    def readinto(self, buffer) -> int:
+        piece = self._next(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def readall(self) -> bytes:
+        # The inherited one asks for 8 KiB at a time.
+        return b"".join(iter(lambda: self._next(CHUNK), b""))
 
     def close(self) -> None:
         self._response.close()
