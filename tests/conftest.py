@@ -1,4 +1,4 @@
-"""What all tests share: the root of the checkout, and one real cluster for those that need it."""
+"""What all tests share: the root of the checkout, and real clusters for those that need one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,41 +24,42 @@ def project_root() -> Path:
 
 @pytest.fixture(scope="session")
 def hadoop() -> Iterator:
-    """A single-node Hadoop of this test session alone: up, empty, and gone afterwards, also on Ctrl-C and TERM."""
+    """A single-node Hadoop of this test session alone, up. Tests leave it as they find it."""
+    with _cluster("shared") as node:
+        node.up()
+        yield node
+
+
+@pytest.fixture(scope="module")
+def spare_hadoop() -> Iterator:
+    """A second cluster, not started: for the tests of one module which stop or break daemons."""
+    with _cluster("spare") as node:
+        yield node
+
+
+@contextlib.contextmanager
+def _cluster(name: str) -> Iterator:
+    """A new cluster that is gone afterwards, on Ctrl-C and TERM too; what a killed session left is removed first."""
     from dkeras_core.singlenode import SingleNode
 
-    _clean_leftovers()
-    home = ROOT / "build" / f"test-cluster-{os.getpid()}"
-    home.mkdir(parents=True)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    node = SingleNode(home)
+    for left in (ROOT / "build").glob("test-cluster-*"):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), (left / "session").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held as long as its session lives
+            _remove(SingleNode(left))
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    node = SingleNode(ROOT / "build" / f"test-cluster-{name}-{os.getpid()}")
+    node.home.mkdir(parents=True)
     try:
-        with _alive(home).open("w") as file:
+        with (node.home / "session").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            node.up()
             yield node
     finally:
-        signal.signal(signal.SIGTERM, before)
-        _remove(home)
+        _remove(node)
 
 
-def _alive(home: Path) -> Path:
-    """The file that a test session keeps locked as long as it lives."""
-    return home / "session"
-
-
-def _clean_leftovers() -> None:
-    """Stop and remove the clusters of test sessions that were killed."""
-    for home in (ROOT / "build").glob("test-cluster-*"):
-        with contextlib.suppress(FileNotFoundError, BlockingIOError), _alive(home).open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(home)
-
-
-def _remove(home: Path) -> None:
-    from dkeras_core.singlenode import SingleNode
-
+def _remove(node) -> None:
     try:
-        SingleNode(home).down()
+        node.down()
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(node.home, ignore_errors=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dkeras_core.errors import ClusterError
@@ -53,17 +55,21 @@ def pick(names: Collection[str], *, avoid: Collection[int] = ()) -> dict[str, in
 def holder(port: int) -> str:
     """Return who listens on ``port``, as far as /proc tells: "process 4711 (python -m http.server)"."""
     inodes = _listening(port)
-    for folder in Path("/proc").iterdir() if inodes else ():
-        if not folder.name.isdigit():
-            continue
-        try:
-            links = {str(file.readlink()) for file in (folder / "fd").iterdir()}
-            if links & inodes:
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                return f"process {folder.name} ({command[:120]})"
-        except OSError:  # ended meanwhile, or of another user
-            continue
+    for folder in Path("/proc").glob("[0-9]*") if inodes else ():
+        if inodes & set(_links(folder / "fd")):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:  # it ended just now
+                continue
+            return f"process {folder.name} ({b' '.join(words).decode(errors='replace').strip()[:120]})"
     return "another process"
+
+
+def _links(folder: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):  # ended meanwhile, or of another user
+        for file in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                yield os.readlink(file)
 
 
 def _listening(port: int) -> set[str]:
