@@ -25,11 +25,14 @@ def spans(size: int, shard: int) -> list[slice]:
 
 
 def check_finite(values: np.ndarray, offset: int, total: int) -> None:
-    """Raise BadPush, naming the element, when a value is NaN or infinite. Two passes, nothing allocated."""
-    if np.isfinite(values.max()) and np.isfinite(values.min()):
+    """Raise BadPush, naming the element, when a value is NaN or infinite."""
+    # NaN and infinity survive a sum, and einsum has the fastest one that allocates nothing and starts no threads.
+    if np.isfinite(np.einsum("i->", values)):
         return
-    first = int(np.flatnonzero(~np.isfinite(values))[0])
-    raise BadPush(f"pushed a value that is not finite: element {offset + first} of {total} is {values[first]}")
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:  # else only the sum is too large
+        first = int(wrong[0])
+        raise BadPush(f"pushed a value that is not finite: element {offset + first} of {total} is {values[first]}")
 
 
 class Center:

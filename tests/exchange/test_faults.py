@@ -187,6 +187,14 @@ def test_a_push_of_another_size_is_rejected_unread(serve, raw, others_go_on, val
     assert "same model" in end["next"]
 
 
+def test_a_rejected_worker_is_listened_to_until_it_has_read_why(serve, raw):
+    """Closing at once would reset the connection under what it still sends, and on its way the reason may be lost."""
+    channel = raw(serve())
+    channel.sock.sendall(channel.frame_header(Kind.EXCHANGE, 0, 8_000_000))
+    channel.sock.sendall(bytes(8_000_000))
+    assert parting(channel)["code"] == "rejected"
+
+
 # Bytes that are no frames
 
 
@@ -424,6 +432,23 @@ def test_fail_ends_a_report_and_a_finish_too(serve, connect):
         clients[0].report({})
     with pytest.raises(TrainingError, match="disk full"):
         clients[1].finish(ones())
+
+
+def test_the_cause_is_read_even_when_the_server_is_long_gone(serve, connect):
+    size = 3_000_000
+    server = serve(center=np.zeros(size, np.float32), workers=4, shard=64 * 1024)
+    clients = [connect(server, worker) for worker in range(4)]
+    server.fail("disk full")
+    server.stop(grace=0.1)
+    x = np.zeros(size, np.float32)
+    for late in (
+        lambda: clients[0].finish(x),
+        lambda: clients[1].exchange(x),
+        lambda: clients[2].report({}),
+        clients[3].center,
+    ):
+        with pytest.raises(TrainingError, match="disk full"):
+            late()
 
 
 def test_wait_wakes_when_the_run_fails(serve):
