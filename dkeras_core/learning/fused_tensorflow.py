@@ -55,8 +55,7 @@ class FusedWindow:
                 xs, ys, ws = tf.nest.map_structure(self._padded, (xs, ys, ws))
             loss, flat = self._window(xs, ys, ws, x, np.int32(steps))
         if x is not None:
-            # The buffer protocol reads the tensor in place; Tensor.numpy() would copy it first.
-            np.copyto(x, np.asarray(memoryview(flat)))
+            np.copyto(x, flat.numpy())
         return float(loss)
 
     def _refuse_slow_operations(self, xs):

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from dkeras_core.errors import ConfigError, DataError, TrainingError
-from dkeras_core.learning.local import LocalTrainer
+from dkeras_core.learning.local import LocalTrainer, _class_weighted
 from dkeras_core.learning.settings import make_optimizer, seed_model
 
 TAU, BATCH, WIDTH = 4, 8, 6
@@ -20,6 +20,12 @@ def network(dropout=0.0, normalised=True, regularised=True):
     return keras.Sequential([*stack, layers.Dense(1, "sigmoid")])
 
 
+def logistic():
+    """Where the architecture does not matter, the one that compiles fastest."""
+    keras.utils.set_random_seed(7)
+    return keras.Sequential([keras.Input((WIDTH,)), layers.Dense(1, "sigmoid")])
+
+
 def window(k=TAU, b=BATCH, seed=0, weights=False):
     random = np.random.default_rng(seed)
     features = random.normal(size=(k, b, WIDTH)).astype(np.float32)
@@ -28,7 +34,7 @@ def window(k=TAU, b=BATCH, seed=0, weights=False):
 
 
 def trainer(model=None, optimizer="sgd", **settings):
-    return LocalTrainer(model or network(), optimizer, batch_size=BATCH, communication_period=TAU, **settings)
+    return LocalTrainer(model or logistic(), optimizer, batch_size=BATCH, communication_period=TAU, **settings)
 
 
 def keras_steps(model, optimizer, windows):
@@ -51,8 +57,8 @@ def parameters(model):
 
 @pytest.mark.parametrize(
     ("optimizer", "weights"),
-    [("sgd", True), ({"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True}, False), ("adam", True)],
-    ids=["sgd-weighted", "nesterov", "adam-weighted"],
+    [({"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True}, False), ("adam", True)],
+    ids=["nesterov", "adam-weighted"],
 )
 def test_windows_equal_keras_steps(optimizer, weights):
     # Two full windows, a short one, and a partial batch: the shape of an epoch.
@@ -71,7 +77,7 @@ def test_windows_equal_keras_steps(optimizer, weights):
 
 
 def test_x_goes_in_and_out():
-    one, two = trainer(network()), trainer(network())
+    one, two = trainer(logistic()), trainer(logistic())
     x = one.flat.get() + np.float32(0.25)
     two.flat.set(x)
     given = x.copy()
@@ -81,7 +87,7 @@ def test_x_goes_in_and_out():
 
 
 def test_a_window_longer_than_the_period_is_trained_whole():
-    ours, reference = network(), network()
+    ours, reference = logistic(), logistic()
     local = trainer(ours)
     loss = local.window(window(k=2 * TAU + 1), local.flat.get())
     np.testing.assert_allclose(loss, keras_steps(reference, "sgd", [window(k=2 * TAU + 1)]), atol=1e-6)
@@ -90,34 +96,33 @@ def test_a_window_longer_than_the_period_is_trained_whole():
 
 def test_class_weights_multiply_sample_weights():
     features, labels, weights = window(weights=True)
-    ours, reference = network(), network()
+    ours, reference = logistic(), logistic()
     trainer(ours, class_weight={1: 3.0}).window((features, labels, weights))
     keras_steps(reference, "sgd", [(features, labels, weights * np.where(labels == 1, 3, 1).astype(np.float32))])
     np.testing.assert_allclose(parameters(ours), parameters(reference), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["int", "one-hot"])
-def test_several_classes(kind):
+def test_several_classes_with_class_weights():
     def build():
         keras.utils.set_random_seed(1)
         return keras.Sequential([keras.Input((WIDTH,)), layers.Dense(3, "softmax")])
 
-    features, _, _ = window()
     labels = np.random.default_rng(0).integers(0, 3, (TAU, BATCH))
-    loss = "sparse_categorical_crossentropy"
-    if kind == "one-hot":
-        loss, weight = "categorical_crossentropy", np.array([1, 1, 5])[labels].astype(np.float32)
-        labels = np.eye(3, dtype=np.float32)[labels]
-    else:
-        weight = np.array([1, 1, 5])[labels].astype(np.float32)
+    loss, weights = "sparse_categorical_crossentropy", np.array([1, 1, 5], np.float32)[labels]
     ours, reference = build(), build()
-    LocalTrainer(ours, "adam", loss, batch_size=BATCH, communication_period=TAU, class_weight={2: 5.0}).window(
-        (features, labels)
-    )
-    reference.compile("adam", loss)
+    local = LocalTrainer(ours, "sgd", loss, batch_size=BATCH, communication_period=TAU, class_weight={2: 5.0})
+    local.window((window()[0], labels))
+    reference.compile("sgd", loss)
     for step in range(TAU):
-        reference.train_on_batch(features[step], labels[step], sample_weight=weight[step])
+        reference.train_on_batch(window()[0][step], labels[step], sample_weight=weights[step])
     np.testing.assert_allclose(parameters(ours), parameters(reference), atol=1e-6)
+
+
+def test_classes_are_found_in_every_form_of_labels():
+    labels = np.array([[0, 2], [1, 1]])
+    for form in (labels, labels[..., None].astype(np.float32), np.eye(3)[labels]):
+        weights = _class_weighted(form, None, {2: 5.0, 1: 0.5})
+        np.testing.assert_array_equal(weights, [[1, 5], [0.5, 0.5]])
 
 
 def test_several_inputs_and_outputs():
@@ -152,6 +157,7 @@ def test_dropout_draws_anew_in_every_step_and_is_seeded_bit_for_bit():
     assert [local.window((features, labels)) for _ in range(6)] != losses
 
 
+@pytest.mark.slow
 def test_loss_scaling_of_mixed_precision():
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
@@ -232,7 +238,7 @@ def test_what_cannot_be_fused_takes_keras_steps(monkeypatch):
         raise RuntimeError("not on this machine\nlong traceback")
 
     monkeypatch.setattr(FusedWindow, "run", broken)
-    ours, reference = network(), network()
+    ours, reference = logistic(), logistic()
     local = trainer(ours)
     local.window(window(), local.flat.get())
     keras_steps(reference, "sgd", [window()])
@@ -244,7 +250,7 @@ def test_a_failure_on_every_path_is_told_and_leaves_the_model_as_it_was():
     def loss(y, predicted):
         raise ValueError("this loss is broken")
 
-    ours = network()
+    ours = logistic()
     local = trainer(ours, loss=loss)
     before, x = parameters(ours), local.flat.get()
     with pytest.raises(TrainingError, match=r"window of local steps failed.*this loss is broken"):
@@ -253,20 +259,17 @@ def test_a_failure_on_every_path_is_told_and_leaves_the_model_as_it_was():
     np.testing.assert_array_equal(x, local.flat.get())
 
 
-def test_every_path_trains_alike():
+def test_the_plain_graph_trains_alike():
     from dkeras_core.learning.fused_tensorflow import FusedWindow
-    from dkeras_core.learning.local import KerasSteps
 
-    results = []
-    for path in (None, lambda f: FusedWindow(f, TAU, BATCH, xla=False), KerasSteps):
-        local = trainer(network(regularised=False), "sgd")
-        if path:
-            local._path = path(local.flat)
-        x = local.flat.get()
-        results.append(([local.window(w, x) for w in (window(), window(k=2), window(k=1, b=3))], x))
-    for losses, x in results[1:]:
-        np.testing.assert_allclose(losses, results[0][0], atol=1e-6)
-        np.testing.assert_allclose(x, results[0][1], atol=1e-6)
+    windows = [window(weights=True), window(k=2, weights=True), window(k=1, b=3, weights=True)]
+    ours, reference = logistic(), logistic()
+    local = trainer(ours)
+    local._path = FusedWindow(local.flat, TAU, BATCH, xla=False)
+    x = local.flat.get()
+    losses = [local.window(w, x) for w in windows]
+    np.testing.assert_allclose(losses, keras_steps(reference, "sgd", windows), atol=1e-6)
+    np.testing.assert_allclose(x, parameters(reference), atol=1e-6)
 
 
 def test_compile_time_is_told_apart():
@@ -293,6 +296,6 @@ def test_windows_that_do_not_fit_are_refused(bad, message):
 
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="batch size 0"):
-        LocalTrainer(network(), batch_size=0)
+        LocalTrainer(logistic(), batch_size=0)
     with pytest.raises(ConfigError, match=r"unknown loss 'binary_crossentropie'.*'binary_crossentropy'"):
-        LocalTrainer(network(), loss="binary_crossentropie")
+        LocalTrainer(logistic(), loss="binary_crossentropie")
