@@ -154,7 +154,7 @@ def _watch(server, launcher, settings, curve, observe, interval) -> list[dict]:
     while True:
         accounts = launcher.poll()
         status = server.status()
-        observe(curve.state(total, settings) | {"workers": status.counts()})
+        observe(curve.state(total, settings) | {"workers": status.counts(), "message": _message(status, launcher)})
         if accounts is not None:
             return accounts
         for worker in status.workers:
@@ -167,6 +167,16 @@ def _watch(server, launcher, settings, curve, observe, interval) -> list[dict]:
                 "or raise training.join_deadline",
             )
         time.sleep(interval)
+
+
+def _message(status, launcher: Launcher) -> str:
+    """Say what the run waits for, or which worker is being started again; empty while all goes well."""
+    lost = [worker for worker in status.workers if worker.state == "lost"]
+    if lost:
+        return f"worker {lost[0].worker} on {lost[0].host} was lost ({lost[0].reason}); waiting for its next attempt"
+    if status.joined < status.expected:
+        return f"{status.joined} of {status.expected} workers have joined, {launcher.describe()}"
+    return ""
 
 
 def _check_rows(accounts: list[dict], settings: TrainingSettings) -> None:

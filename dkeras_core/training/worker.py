@@ -129,8 +129,9 @@ class _WorkerRun:
                 self.seconds["wait"] += fetched - at
                 self.seconds["compute"] += trained - fetched
                 self.seconds["exchange"] += exchanged - trained
-                self._report(state="training", rows=self.rows, loss=self._mean_loss())
+                self._report(state="training", loss=self._mean_loss())
                 at = clock()
+        self._report(at_once=True, state="finishing", loss=self._mean_loss())
 
     def _count(self, window, loss: float) -> None:
         if not math.isfinite(loss):
@@ -147,9 +148,9 @@ class _WorkerRun:
         """Mean loss since the last report."""
         return self._losses / self._weight if self._weight else self.loss
 
-    def _report(self, **values) -> None:
+    def _report(self, at_once: bool = False, **values) -> None:
         now = time.monotonic()
-        if now - self._reported < REPORT_INTERVAL:
+        if now - self._reported < REPORT_INTERVAL and not at_once:
             return
         self._reported = now
         if values.get("loss") is not None:
