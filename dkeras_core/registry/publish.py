@@ -91,13 +91,11 @@ class _Publication:
 
     def _stage(self, folder: Path, content: bytes) -> None:
         """Upload, then read back: nothing gets a number that the file system does not hold as it was made."""
-        self._storage.mkdirs(self._staging)
+        self._storage.upload(folder, self._staging)
         self._clear_stale()
-        for child in sorted(folder.iterdir()):
-            if child.name not in (MANIFEST, SEAL):
-                self._storage.upload(child, f"{self._staging}/{child.name}")
-        self._storage.write_bytes(f"{self._staging}/{MANIFEST}", content)
-        self._storage.write_bytes(f"{self._staging}/{SEAL}", seal(content))
+        # A folder that was fetched from a registry brings the two along; this version has its own.
+        self._storage.write_bytes(f"{self._staging}/{MANIFEST}", content, overwrite=True)
+        self._storage.write_bytes(f"{self._staging}/{SEAL}", seal(content), overwrite=True)
         found = problems(self._storage, self._staging)
         if found:
             raise RegistryError(f"{self._staging}: is not what was written: {'; '.join(found)}", "Publish again.")

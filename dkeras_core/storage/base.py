@@ -16,6 +16,7 @@ import posixpath
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +26,7 @@ from dkeras_core.errors import PathExists, PathMissing, StorageError
 
 Progress = Callable[[int], None]
 CHUNK = 1 << 20
+_SENDERS = 4
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,7 @@ class Storage(ABC):
         mode : int, optional
             Permission bits of each file.
         progress : callable, optional
-            Called with the number of bytes sent since the last call.
+            Called with the number of bytes sent since the last call; for a folder from several threads.
         """
         local, path = Path(local), self.clean(path)
         if local.is_file():
@@ -223,8 +225,22 @@ class Storage(ABC):
         if not overwrite and self.exists(path):
             raise PathExists(f"{path}: stands there already", "Choose another name, or ask to overwrite it.")
         self.mkdirs(path)
-        for child in sorted(local.iterdir()):
-            self.upload(child, f"{path}/{child.name}", overwrite=overwrite, mode=mode, progress=progress)
+        files = []
+        for found in sorted(local.rglob("*")):
+            target = f"{path}/{found.relative_to(local).as_posix()}"
+            if found.is_dir():
+                self.mkdirs(target)
+            else:
+                files.append((found, target))
+        # A small file is mostly waiting for answers, so a few travel side by side.
+        with ThreadPoolExecutor(_SENDERS) as senders:
+            sent = [senders.submit(self._put_file, *pair, overwrite, mode, progress) for pair in files]
+            try:
+                for future in sent:
+                    future.result()
+            finally:
+                for future in sent:
+                    future.cancel()
 
     def download(self, path: str, local: Path) -> None:
         """Download a file or folder so that it stands at exactly ``local``; files there are replaced. PathMissing."""

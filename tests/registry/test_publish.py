@@ -55,6 +55,12 @@ def test_a_run_has_one_version(place, folder):
     assert entries(place) == ["1", "2"]
 
 
+def test_a_fetched_version_can_be_published_again(place, folder, tmp_path):
+    first = place.registry.publish("higgs", folder, run_id="run-1")
+    copy = place.registry.publish("copy", first.fetch(tmp_path / "fetched"), run_id="run-2")
+    assert copy.manifest().files == first.manifest().files and copy.manifest().name == "copy" and copy.verify() == []
+
+
 def test_what_is_no_version_is_ignored(place, folder):
     base = f"{place.root}/models/higgs/versions"
     for name in ("07", "x", "1.0", "-3", ".staging-9", "٣"):
@@ -181,8 +187,7 @@ def test_what_the_file_system_changed_is_not_published(place, folder):
 
         def upload(self, local, path, **options):
             super().upload(local, path, **options)
-            if path.endswith("/model.keras"):
-                super().write_bytes(path, b"w3ights" * 1000, overwrite=True)
+            super().write_bytes(f"{path}/model.keras", b"w3ights" * 1000, overwrite=True)
 
     with pytest.raises(RegistryError, match=r"model\.keras: its content was changed"):
         Registry(Lossy(), place.root).publish("higgs", folder, run_id="run-1")
