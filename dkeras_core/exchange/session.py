@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class Run:
     state_lock: threading.Lock
     members: Members
     workers: int
-    secret: bytes
+    secret: bytes = field(repr=False)
     versions: dict[str, str]
     timeout: float
     silence_deadline: float
