@@ -27,6 +27,9 @@ DEPLOY = PROJECT_ROOT / "deploy" / "hadoop"
 POM = DEPLOY / "pom.xml"
 SHARED = PROJECT_ROOT / "build" / "hadoop"
 DOWNLOAD_SECONDS = 1800.0
+#: How Maven goes on after it has named the cause.
+_ADVICE = ("[Help", "To see the full", "Re-run Maven", "For more information", "After correcting")
+_ADDRESS = re.compile(r"\w+://[^\s)]+|(?<=Connect to )\S+( \[[^\]]*\])?|(?<=nknown host )[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def ensure_jars(progress: Callable[[str], None] = lambda line: None, *, shared: 
         raise ClusterError(
             f"{POM} is missing", "run from a checkout of the repository; the package alone has no daemons"
         )
+    shared = shared.resolve()  # Maven takes a relative folder from where the pom stands
     folder = shared / f"jars-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
     if folder.is_dir():
         return Jars(folder)
@@ -84,7 +88,7 @@ def _download(maven: str, java_home: Path, target: Path, progress: Callable[[str
     progress("downloading Hadoop's jars by Maven (once, about 110 MB)")
     command = [
         maven, "--batch-mode", "--strict-checksums", "-f", str(POM),
-        "dependency:copy-dependencies", f"-DoutputDirectory={target}",
+        "validate", f"-DoutputDirectory={target}",
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -108,17 +112,17 @@ def _download(maven: str, java_home: Path, target: Path, progress: Callable[[str
     if code != 0:
         raise ClusterError(
             f"Maven could not download Hadoop's jars (exit code {code}):\n{_summary(last)}",
-            f"see that this host reaches a Maven repository (~/.m2/settings.xml names mirrors and proxies), then "
-            f"try again; by hand: mvn -f {POM.relative_to(PROJECT_ROOT)} dependency:copy-dependencies "
-            f"-DoutputDirectory=/tmp/jars",
+            "see that this host reaches a Maven repository (~/.m2/settings.xml names mirrors and proxies), then try "
+            f"again; mvn -f {POM.relative_to(PROJECT_ROOT)} dependency:resolve shows all that Maven says",
         )
 
 
 def _summary(lines: deque[str]) -> str:
     """Keep what explains a failure; addresses of repositories (which may hold passwords) are left out."""
-    errors = [line for line in lines if line.startswith("[ERROR]") and "[Help" not in line and len(line) > 8]
-    text = "\n".join((errors or list(lines))[:4])
-    return re.sub(r"\w+://[^\s)]+", "<repository>", text) or "  (it printed nothing)"
+    errors = [line.removeprefix("[ERROR] ") for line in lines if line.startswith("[ERROR] ")]
+    causes = [line.partition(" -> [Help")[0] for line in errors if not line.startswith(_ADVICE)]
+    text = "\n".join(f"  {line}" for line in (causes or list(lines))[:4])
+    return _ADDRESS.sub("<repository>", text) or "  (it printed nothing)"
 
 
 def _unpack_webapps(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -83,11 +84,23 @@ def test_damaged_jar_is_named(maven, tmp_path):
 
 
 def test_failure_shows_the_cause_without_addresses(maven, tmp_path):
-    maven('echo "[ERROR] no route to (https://user:secret@mirror.example/maven2): refused"; exit 1')
+    maven(
+        'echo "[INFO] Scanning"; '
+        'echo "[ERROR] no route to (https://user:secret@mirror.example/maven2): '
+        'Connect to mirror.example:443 [mirror.example/192.0.2.1] failed: refused -> [Help 1]"; '
+        'echo "[ERROR] "; echo "[ERROR] Re-run Maven using the -X switch"; exit 1'
+    )
     with pytest.raises(ClusterError) as raised:
         ensure_jars(shared=tmp_path / "shared")
-    assert "no route to (<repository>): refused" in str(raised.value)
-    assert "secret" not in str(raised.value)
+    assert raised.value.what.splitlines()[1:] == [
+        "  no route to (<repository>): Connect to <repository> failed: refused"
+    ]
+
+
+def test_relative_folder_is_that_of_the_caller(maven, tmp_path, monkeypatch):
+    maven()
+    monkeypatch.chdir(tmp_path)
+    assert ensure_jars(shared=Path("shared")).folder.parent == tmp_path / "shared"
 
 
 def test_two_at_once_download_once(maven, tmp_path):
