@@ -56,8 +56,8 @@ class Channel:
 
     def set_timeout(self, timeout: float) -> None:
         """Change the seconds that one frame may take."""
-        # The kernel keeps the deadlines (SO_RCVTIMEO, SO_SNDTIMEO) of a blocking socket: a third of the system calls
-        # that Python's own timeouts need, and sending and receiving threads do not share one.
+        # The kernel keeps the deadlines (SO_RCVTIMEO, SO_SNDTIMEO) of a blocking socket: fewer system calls than with
+        # Python's own timeouts, and a thread that sends does not change how long another one receives.
         self.timeout = timeout
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
         if hasattr(socket, "TCP_USER_TIMEOUT"):
