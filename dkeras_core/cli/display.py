@@ -17,6 +17,7 @@ from dkeras_core.yarn.follow import View
 
 STEPS = ("preprocess", "train", "evaluate", "publish")
 _EVERY = 5.0  # seconds between lines that say only how far a phase is
+_NOTES_EVERY = 20.0
 
 
 def display(run_id: str, app_id: str, steps: tuple[str, ...] = STEPS, console: Console | None = None):
@@ -131,6 +132,7 @@ class PlainDisplay:
         self._console = console
         self._said: set[str] = set()
         self._spoken = 0.0
+        self._noted = 0.0
         self._say(f"following {run_id} ({app_id})")
 
     def __enter__(self) -> PlainDisplay:
@@ -155,8 +157,10 @@ class PlainDisplay:
             self._once(f"train: {_epochs(progress)}, {numbers(progress)}")
         elif progress.get("message"):
             self._once(progress["message"])
-        for note in view.notes:
-            self._say(note)
+        if time.monotonic() - self._noted > _NOTES_EVERY:
+            for note in view.notes:
+                self._noted = time.monotonic()
+                self._say(note)
 
     def _once(self, text: str) -> None:
         if text not in self._said:

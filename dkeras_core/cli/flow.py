@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -68,14 +67,15 @@ def prepare(request: Request, steps: Steps):
     """Return the cluster, the environment's archive and the digest of the data; they are made side by side."""
     from envs.builder import ensure_archive
 
-    if not (os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR")):
+    named = place.is_named()
+    if not named:
         from dkeras_core.singlenode.java import find_java
 
         find_java()  # said before minutes are spent on building
     with ThreadPoolExecutor(2) as pool:
         cluster = pool.submit(steps.run, "cluster", lambda step: _cluster(request, step))
         digest = pool.submit(_digest, request.data) if request.data else None
-        if os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR"):
+        if named:
             cluster.result()  # a moment; a cluster that refuses is no reason to build an environment
         # In this thread, for only this one can be interrupted.
         archive = steps.run("environment", lambda step: _environment(ensure_archive, step))
@@ -136,9 +136,9 @@ def upload(found: Place, request: Request, archive, digest: str | None, steps: S
         sent = []
 
         def say(stage: str, fraction: float | None, detail: str) -> None:
-            if fraction not in (None, 1.0):
-                sent.append(stage)
-                step.detail = f"{stage}: {fraction:.0%}"
+            if fraction not in (None, 1.0) and not detail.startswith("there already"):
+                sent.append(stage.removeprefix("upload "))
+                step.detail = f"{sent[-1]}: {fraction:.0%}"
 
         environment = publish.upload(found.storage, layout, archive, progress=say)
         jars = None

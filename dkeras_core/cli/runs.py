@@ -62,10 +62,22 @@ def runs(
     live = {tag: app for app in found.rm.apps(tags=["dkeras"], states=LIVE_STATES) for tag in app.tags}
     with ThreadPoolExecutor(8) as pool:
         rows = list(pool.map(lambda status: _row(found.storage, status.name, root, live), folders))
-    table = Table("run", "state", "phases", "published", box=None, pad_edge=False, header_style="bold")
+    if not rows:
+        stdout().print(f"no runs below {Layout(root).runs()}")
+    elif stdout().is_terminal:
+        stdout().print(_table(rows))
+    else:
+        for row in rows:
+            stdout().print("\t".join(row), soft_wrap=True, markup=False)
+
+
+def _table(rows: list[tuple[str, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("run", "state", "published", "phases"):
+        table.add_column(name, no_wrap=name == "run", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    stdout().print(table if rows else f"no runs below {Layout(root).runs()}")
+    return table
 
 
 def _row(storage: Storage, run: str, root: str, live: dict[str, Application]) -> tuple[str, str, str, str]:
@@ -78,7 +90,7 @@ def _row(storage: Storage, run: str, root: str, live: dict[str, Application]) ->
     phases = ", ".join(
         f"{phase['name']} {duration(phase['seconds'])}" for phase in result.get("phases", []) if phase.get("seconds")
     )
-    return run, state, phases, result.get("published") or ""
+    return run, state, result.get("published") or "", phases
 
 
 def _json(storage: Storage, path: str) -> dict:

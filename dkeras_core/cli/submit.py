@@ -19,6 +19,7 @@ from dkeras_core.errors import ConfigError, StorageError
 from dkeras_core.paths import NAME, Layout, new_run_id
 
 app = typer.Typer()
+_SHOWN = ("accuracy", "roc_auc", "f1", "log_loss", "ams")
 Step = enum.StrEnum("Step", {name: name for name in STEPS})
 
 
@@ -62,9 +63,8 @@ def submit(
 
 def finish(result: dict, found: Place, root: str) -> None:
     """Print what a run that succeeded has brought; a published version is the last line of standard output."""
-    metrics = [
-        f"{name} {value:.4f}" for name, value in (result.get("metrics") or {}).items() if isinstance(value, float)
-    ]
+    measured = result.get("metrics") or {}
+    metrics = [f"{name} {measured[name]:.4f}" for name in _SHOWN if isinstance(measured.get(name), float)]
     if metrics:
         stderr().print(", ".join(metrics), soft_wrap=True)
     report = fetch_report(found, root, result["run"])

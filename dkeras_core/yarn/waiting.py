@@ -12,6 +12,7 @@ from dkeras_core.yarn.resource_manager import ResourceManager
 
 _PATIENCE = 5.0  # an idle cluster starts an application within this many seconds
 _EXECUTOR_PATIENCE = 20.0
+_LAUNCHED = "AM container is launched"
 _TIME = re.compile(r"^\s*\[[^\]]*\]\s*")
 _REASONS = (
     (
@@ -34,7 +35,10 @@ _REASONS = (
 def why_waiting(app: Application, progress: dict | None, rm: ResourceManager) -> Iterator[str]:
     """Yield one line when the application waits for YARN: in ACCEPTED, or running without executors."""
     age = time.time() - app.started if app.started else 0.0
-    if app.state in ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED") and age > _PATIENCE:
+    if _LAUNCHED in app.diagnostics and app.state == "ACCEPTED":
+        if age > 2 * _PATIENCE:
+            yield "the driver's container is starting (the first time on a node it unpacks the environment)"
+    elif app.state in ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED") and age > _PATIENCE:
         yield f"waiting for {age:.0f} s: {_reason(app)}{_room(rm)}"
     elif app.state == "RUNNING" and app.containers <= 1 and age > _EXECUTOR_PATIENCE and _before_work(progress):
         yield f"no executor has been given yet{_room(rm)}"
