@@ -89,3 +89,19 @@ def test_sparks_jars_are_stored_in_one_archive_once(tmp_path, layout):
 def test_a_folder_without_spark_is_refused(tmp_path, layout):
     with pytest.raises(ConfigError, match="holds no spark-core jar"):
         upload_spark_jars(LocalStorage(), layout, tmp_path)
+
+
+@pytest.mark.cluster
+def test_upload_to_hdfs(archive, hadoop):
+    from dkeras_core.storage import open_storage
+    from dkeras_core.yarn.hadoop_config import HadoopConfig
+
+    storage = open_storage("/", hadoop=HadoopConfig.load(hadoop.conf_dir))
+    layout = Layout("/upload-test")
+    path = upload(storage, layout, archive)
+    first = storage.status(path)
+    assert (first.size, first.mode) == (1000, 0o644)
+    assert storage.status("/upload-test/envs").mode == 0o755
+    assert upload(storage, layout, archive) == path
+    assert storage.status(path).modified == first.modified
+    assert [status.name for status in storage.list("/upload-test/envs")] == [archive.path.name]
