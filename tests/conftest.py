@@ -37,6 +37,39 @@ def spare_hadoop() -> Iterator:
         yield node
 
 
+@pytest.fixture(scope="session")
+def webhdfs(hadoop):
+    """The cluster's HDFS by WebHDFS."""
+    from dkeras_core.storage.webhdfs import WebHdfsStorage
+
+    return WebHdfsStorage(hadoop.namenode_http, timeout=(5, 30), failover=5)
+
+
+@pytest.fixture(scope="module")
+def jvm(hadoop) -> Iterator:
+    """The cluster's HDFS through the JVM of a local Spark session, whose file system is put back afterwards."""
+    from pyspark.sql import SparkSession
+
+    from dkeras_core.storage.hadoop import HadoopStorage
+    from dkeras_core.yarn.hadoop_config import HadoopConfig
+
+    before = SparkSession.getActiveSession()
+    builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
+    spark = builder.getOrCreate()
+    conf, site = spark.sparkContext._jsc.hadoopConfiguration(), HadoopConfig.load(hadoop.conf_dir).properties
+    kept = {name: conf.get(name) for name in site if name.startswith(("fs.", "dfs."))}
+    for name in kept:
+        conf.set(name, site[name])
+    try:
+        yield HadoopStorage(spark)
+    finally:
+        for name, value in kept.items():
+            conf.unset(name) if value is None else conf.set(name, value)
+        if before is None:
+            spark.stop()
+
+
 @contextlib.contextmanager
 def _cluster(name: str) -> Iterator:
     """A new cluster that is gone afterwards, on Ctrl-C and TERM too; what a killed session left is removed first."""

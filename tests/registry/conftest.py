@@ -7,17 +7,16 @@ import pytest
 
 from dkeras_core.registry import Registry
 from dkeras_core.storage.local import LocalStorage
-from dkeras_core.storage.webhdfs import WebHdfsStorage
 
 
-@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.cluster)])
+@pytest.fixture(params=["local", pytest.param("webhdfs", marks=pytest.mark.cluster)])
 def place(request, tmp_path):
     """A registry of its own: (registry, storage, root, url), url None for local folders."""
     if request.param == "local":
         storage, root, url = LocalStorage(), str(tmp_path / "root"), None
     else:
-        url = request.getfixturevalue("hadoop").namenode_http
-        storage, root = WebHdfsStorage(url, failover=5), f"/tmp/registry-{secrets.token_hex(4)}"
+        storage, root = request.getfixturevalue("webhdfs"), f"/tmp/registry-{secrets.token_hex(4)}"
+        url = storage.url
     yield SimpleNamespace(registry=Registry(storage, root), storage=storage, root=root, url=url)
     storage.delete(root, recursive=True)
 

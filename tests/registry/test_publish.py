@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -141,6 +142,30 @@ def test_a_claim_of_a_run_that_has_its_version_is_removed(place, folder):
     place.storage.rename(version.path, aside)
     assert Registry(Slow(), place.root).publish("higgs", folder, run_id="run-1") == version
     assert entries(place) == ["1"]
+
+
+@pytest.mark.cluster
+def test_a_job_publishes_through_its_jvm_what_webhdfs_reads(jvm, webhdfs, folder, tmp_path):
+    (folder / "model.keras").write_bytes(os.urandom(3_000_000))
+    root = f"{jvm.url}/tmp/registry-{secrets.token_hex(4)}"
+    try:
+        registry, versions = Registry(jvm, root), []
+
+        def publish(i):
+            versions.append(registry.publish("higgs", folder, run_id=f"run-{i % 3}"))
+
+        threads = [threading.Thread(target=publish, args=(i,)) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        seen = Registry(webhdfs, root.removeprefix(jvm.url))
+        assert seen.versions("higgs") == [1, 2, 3] and sorted(v.number for v in versions) == [1, 1, 2, 2, 3, 3]
+        assert [seen.version("higgs", number).verify() for number in (1, 2, 3)] == [[], [], []]
+        assert [status.name for status in webhdfs.list(f"{seen.layout.versions('higgs')}")] == ["1", "2", "3"]
+        assert registry.latest("higgs").fetch(tmp_path / "local").joinpath("model.keras").stat().st_size == 3_000_000
+    finally:
+        jvm.delete(root, recursive=True)
 
 
 @pytest.mark.parametrize("operation", ["mkdirs", "upload", "write_bytes", "walk", "rename:.ready", "rename:1"])
