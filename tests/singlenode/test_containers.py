@@ -10,7 +10,7 @@ import requests
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
-ALLOCATE = f"{sys.executable} -c 'import time; block = b\"x\" * (700 * 2**20); time.sleep(60)'"
+ALLOCATE = f"{sys.executable} -c 'import time; block = bytearray(1) * (700 * 2**20); time.sleep(60)'"
 
 
 def run(hadoop, command, *, memory=256, seconds=60):
@@ -58,7 +58,7 @@ def test_container_above_its_memory_is_killed(hadoop):
     report, _ = run(hadoop, ALLOCATE)
     assert time.monotonic() - begin < 30
     assert report["finalStatus"] == "FAILED"
-    assert "exitCode: -104" in report["diagnostics"]
+    assert "exitCode: -104" in report["diagnostics"], report["diagnostics"]
     assert re.search(r"beyond the 'PHYSICAL' memory limit", report["diagnostics"])
 
 
