@@ -244,7 +244,7 @@ class _Stream(io.RawIOBase):
             piece = self._response.raw.read(size)
         if self._left is not None:
             self._left -= len(piece)
-            if not piece and self._left > 0:
+            if not piece and self._left > 0:  # urllib3 before 2.0 takes this for the end
                 raise StorageError(f"{self._path}: the answer broke off {self._left} bytes early", "Try again.")
         return piece
 

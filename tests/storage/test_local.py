@@ -74,6 +74,15 @@ def test_a_failed_claim_is_given_up(tmp_path, monkeypatch):
     assert not (tmp_path / "target").exists()
 
 
+def test_on_linux_a_rename_is_one_system_call(tmp_path, monkeypatch):
+    if local._renameat2() is None:
+        pytest.skip("no renameat2 here")
+    monkeypatch.setattr(local, "claim_and_rename", None)
+    (tmp_path / "source").mkdir()
+    rename_without_overwrite(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert (tmp_path / "target").is_dir()
+
+
 def test_without_renameat2(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "_renameat2", lambda: None)
     storage = LocalStorage()

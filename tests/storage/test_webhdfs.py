@@ -152,8 +152,17 @@ def test_a_failover_that_does_not_end_is_reported():
 
 
 @pytest.mark.cluster
-def test_a_read_that_breaks_off_is_an_error(webhdfs, base, tmp_path):
+@pytest.mark.parametrize("urllib3", ["that counts", "that does not"])
+def test_a_read_that_breaks_off_is_an_error(webhdfs, base, tmp_path, monkeypatch, urllib3):
     webhdfs.write_bytes(f"{base}/a", b"x" * 100_000)
+    call = WebHdfsStorage._call
+
+    def old(storage, operation, path, **parameters):
+        answer = call(storage, operation, path, **parameters)
+        answer.raw.enforce_content_length = urllib3 == "that counts"
+        return answer
+
+    monkeypatch.setattr(WebHdfsStorage, "_call", old)
     with Proxy(webhdfs.url, once("OPEN", "half an answer")) as proxy:
         storage = WebHdfsStorage(proxy.url)
         with pytest.raises(StorageError):
