@@ -202,7 +202,6 @@ class KerasSteps:
         total = 0.0
         for step in range(count):
             features, labels, weights = _map(lambda a, at=step: a[at], (xs, ys, ws))
-            model.reset_metrics()  # Keras reports a running mean
             logs = model.train_on_batch(features, labels, sample_weight=weights, return_dict=True)
             if "loss" not in logs:
                 raise ConfigError(f"train_step of {type(model).__name__} returns no 'loss'", "return {'loss': ...}")

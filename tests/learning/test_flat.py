@@ -32,8 +32,18 @@ def test_get_and_set_are_inverse(build):
     np.testing.assert_array_equal(out, np.concatenate([v.numpy().reshape(-1) for v in flat.model.trainable_variables]))
 
 
-def test_state_holds_moving_statistics_and_no_seeds():
-    model = keras.Sequential([keras.Input((4,)), layers.BatchNormalization(), layers.Dropout(0.5), layers.Dense(1)])
+class Counting(layers.Layer):
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), dtype="int32", trainable=False, initializer="zeros")
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_state_holds_moving_statistics_and_neither_seeds_nor_counters():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.BatchNormalization(), Counting(), layers.Dropout(0.5), layers.Dense(1)]
+    )
     flat = FlatModel(model)
     assert (flat.n, flat.state_n) == (4 + 4 + 5, 8)
     seed = [v.numpy() for v in model.non_trainable_variables if "seed" in v.path]
