@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dkeras_core.cli.console import stdout
-from dkeras_core.errors import ConfigError, RegistryError
+from dkeras_core.errors import RegistryError
 
 if TYPE_CHECKING:
     from dkeras_core.registry import Registry, Version
@@ -121,28 +120,13 @@ def pull(
 
 
 def _registry(root: str) -> Registry:
+    from dkeras_core.cli import place
     from dkeras_core.registry import Registry
     from dkeras_core.storage import open_storage
     from dkeras_core.storage.base import split_uri
-    from dkeras_core.yarn.hadoop_config import HadoopConfig
 
-    hadoop = None if split_uri(root)[0] == "file" else HadoopConfig.load(_conf_dir())
-    return Registry(open_storage(root, hadoop=hadoop), root)
-
-
-def _conf_dir() -> Path | None:
-    """Return the configuration of the bundle's single node when the user names no cluster."""
-    if os.environ.get("HADOOP_CONF_DIR") or os.environ.get("YARN_CONF_DIR"):
-        return None
-    from dkeras_core.singlenode import DEFAULT_HOME, SingleNode
-
-    conf_dir = SingleNode(DEFAULT_HOME).conf_dir
-    if not (conf_dir / "core-site.xml").exists():
-        raise ConfigError(
-            "which cluster: HADOOP_CONF_DIR is not set and the single node was never started",
-            "Set HADOOP_CONF_DIR, start the single node (dkeras cluster up), or name a folder by --root file:///...",
-        )
-    return conf_dir
+    local = split_uri(root)[0] == "file"
+    return Registry(open_storage(root) if local else place.find(root).storage, root)
 
 
 def _version(registry: Registry, text: str) -> Version:

@@ -1,6 +1,7 @@
 """`dkeras models` as a shell sees it."""
 
 import json
+import secrets
 
 import pytest
 
@@ -88,10 +89,13 @@ def test_mistakes_are_explained(models, arguments, code, said):
     assert found == code and said in " ".join(err.split())
 
 
-def test_without_a_cluster(monkeypatch, capsys, tmp_path):
-    import dkeras_core.singlenode as singlenode
-
-    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
-    monkeypatch.delenv("YARN_CONF_DIR", raising=False)
-    monkeypatch.setattr(singlenode, "DEFAULT_HOME", tmp_path)
-    assert run(["models", "list"]) == 2 and "HADOOP_CONF_DIR is not set" in capsys.readouterr().err
+@pytest.mark.cluster
+def test_on_the_cluster_that_the_environment_names(hadoop, webhdfs, folder, monkeypatch, capsys):
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(hadoop.conf_dir))
+    root = f"/tmp/registry-{secrets.token_hex(4)}"
+    try:
+        Registry(webhdfs, root).publish("higgs", folder, run_id="run-1")
+        assert run(["models", "list", "--root", root, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["newest"] == 1
+    finally:
+        webhdfs.delete(root, recursive=True)
