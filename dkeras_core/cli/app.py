@@ -29,6 +29,10 @@ COMMANDS = {
 """Command -> (module, help). The module holds a typer app ``app``, or ``<command>_app`` when it serves several."""
 
 
+class _Stopped(Exception):
+    """Carries an interruption past typer, which would end the process without a word."""
+
+
 class Rooms(TyperGroup):
     """A group whose commands are imported when they run, so that help is fast and one broken room stops no other."""
 
@@ -36,6 +40,12 @@ class Rooms(TyperGroup):
         super().__init__(*args, **settings)
         # Help, completion and suggestions need only the line from the table.
         self.commands.update({name: TyperCommand(name, help=text) for name, (_, text) in COMMANDS.items()})
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interruption:
+            raise _Stopped from interruption
 
     def resolve_command(self, ctx, args):
         name, command, rest = super().resolve_command(ctx, args)
@@ -92,16 +102,10 @@ def run(arguments: list[str]) -> int:
         return app(arguments, prog_name="dkeras", standalone_mode=True) or 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
-    except Interrupted as error:
-        _print_error(error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) has gone; nothing is wrong here.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except _Stopped as stopped:
+        cause = stopped.__cause__
+        _print_error(cause if isinstance(cause, Interrupted) else Interrupted("interrupted"), "stopped")
+        return Interrupted.exit_code
     except DkerasError as error:
         if debug:
             traceback.print_exc()
@@ -112,12 +116,14 @@ def run(arguments: list[str]) -> int:
         return 70
 
 
-def _print_error(error: DkerasError) -> None:
+def _print_error(error: DkerasError, label: str = "error") -> None:
+    from rich.markup import escape
+
     from dkeras_core.cli.console import stderr
 
-    stderr().print(f"[bold red]error[/] {_escape(error.what)}", soft_wrap=True, highlight=False)
+    stderr().print(f"[bold red]{label}[/] {escape(error.what)}", soft_wrap=True)
     if error.next_step:
-        stderr().print(f"[bold] next[/] {_escape(error.next_step)}", soft_wrap=True, highlight=False)
+        stderr().print(f"{'next':>{len(label)}} {escape(error.next_step)}", soft_wrap=True)
 
 
 def _print_unexpected(error: Exception, debug: bool) -> None:
@@ -134,9 +140,3 @@ def _print_unexpected(error: Exception, debug: bool) -> None:
             f"this is a defect of dkeras; the traceback is in {path} (or repeat with `dkeras --debug ...`)",
         )
     )
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -29,7 +29,7 @@ def terminable() -> Iterator[None]:
 def interrupted(rm: ResourceManager, app_id: str, run_id: str) -> Interrupted:
     """Decide what becomes of the application after Ctrl-C and return the exception that ends the command."""
     left = Interrupted(
-        f"stopped following; {app_id} goes on",
+        f"no longer following {run_id}; {app_id} goes on",
         f"`dkeras follow {run_id}` follows it again, `dkeras kill {run_id}` ends it",
     )
     if sys.stdin.isatty() and stderr().is_terminal and not _asked_to_kill(app_id):

@@ -59,16 +59,17 @@ def runs(
         folders = sorted(found.storage.list(Layout(root).runs()), key=lambda status: status.modified)[-last:]
     except PathMissing:
         folders = []
-    live = {tag: app for app in found.rm.apps(tags=["dkeras"], states=LIVE_STATES) for tag in app.tags}
+    # Newest first, so that of several applications of a run the newest is kept.
+    newest = {tag: app for app in reversed(found.rm.apps(tags=["dkeras"])) for tag in app.tags}
     with ThreadPoolExecutor(8) as pool:
-        rows = list(pool.map(lambda status: _row(found.storage, status.name, root, live), folders))
+        rows = list(pool.map(lambda status: _row(found.storage, status.name, root, newest), folders))
     if not rows:
         stdout().print(f"no runs below {Layout(root).runs()}")
     elif stdout().is_terminal:
         stdout().print(_table(rows))
     else:
         for row in rows:
-            stdout().print("\t".join(row), soft_wrap=True, markup=False)
+            typer.echo("\t".join(row))
 
 
 def _table(rows: list[tuple[str, ...]]) -> Table:
@@ -80,13 +81,14 @@ def _table(rows: list[tuple[str, ...]]) -> Table:
     return table
 
 
-def _row(storage: Storage, run: str, root: str, live: dict[str, Application]) -> tuple[str, str, str, str]:
+def _row(storage: Storage, run: str, root: str, newest: dict[str, Application]) -> tuple[str, str, str, str]:
     folder = Layout(root).run(run)
-    app = live.get(run_tag(run))
-    result = _json(storage, f"{folder}/result.json")
-    if app is not None:
-        result = _json(storage, f"{folder}/progress.json")
-    state = app.state.lower() if app else result.get("status", "ended without a result")
+    app = newest.get(run_tag(run))
+    if app is not None and not app.ended:
+        state, result = app.state.lower(), _json(storage, f"{folder}/progress.json")
+    else:
+        result = _json(storage, f"{folder}/result.json")
+        state = result.get("status") or (app.state.lower() if app else "ended without a result")
     phases = ", ".join(
         f"{phase['name']} {duration(phase['seconds'])}" for phase in result.get("phases", []) if phase.get("seconds")
     )

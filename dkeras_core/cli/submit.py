@@ -15,7 +15,7 @@ from dkeras_core.cli.interruption import terminable
 from dkeras_core.cli.place import BUILD, Place
 from dkeras_core.cli.watch import watch
 from dkeras_core.config import Pipeline
-from dkeras_core.errors import ConfigError, StorageError
+from dkeras_core.errors import ConfigError, Interrupted, StorageError
 from dkeras_core.paths import NAME, Layout, new_run_id
 
 app = typer.Typer()
@@ -52,8 +52,13 @@ def submit(
         raise ConfigError(f"--run {run_id!r} is not a run id", "use letters, digits, '.', '_' and '-', at most 64")
     steps = tuple(str(one) for one in STEPS if not step or one in step)
     request = flow.Request(loaded, pipeline.parent, run_id, steps, data, name)
-    with terminable(), Steps() as shown:
-        found, application = flow.launch(request, shown)
+    try:
+        with terminable(), Steps() as shown:
+            found, application = flow.launch(request, shown)
+    except KeyboardInterrupt as interruption:
+        if isinstance(interruption, Interrupted):
+            raise
+        raise Interrupted(f"interrupted before there was an application; nothing of run {run_id} is left") from None
     if detach:
         stdout().print(f"run {run_id} is {application.id}", soft_wrap=True)
         stderr().print(f"follow it with `dkeras follow {run_id}`, end it with `dkeras kill {run_id}`", soft_wrap=True)

@@ -44,8 +44,9 @@ def watch(found: Place, app_id: str, run_id: str, root: str, steps: tuple[str, .
     except KeyboardInterrupt:
         with terminable():
             end = interrupted(found.rm, app_id, run_id)
-            if "goes on" not in end.what:
-                clean(found, folder)
+        app = view.app and found.rm.app(app_id)
+        if app and app.ended:
+            clean(found, folder)
         raise end from None
     clean(found, folder)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dkeras_core.yarn.answers import Application
 from dkeras_core.yarn.container_logs import ContainerLogs
@@ -65,9 +65,8 @@ def explain(app: Application, logs: ContainerLogs) -> Explanation:
     cause = python_error(stdout) or python_error(stderr)
     if status is not None and (status < 0 or status >= 50 or not cause):
         said = meaning(status, driver=True)
-        return _driver(
-            app, logs, f"the driver failed: {said.what}{_used(app.diagnostics)}", said.next_step, stdout, stderr
-        )
+        what = f"the driver failed: {said.what}{_used(app.diagnostics)}"
+        return replace(_driver(app, logs, what, said.next_step, stdout, stderr), killed=status < 0 or status > 128)
     if cause:
         what, next_step = cause
         return _driver(app, logs, what, next_step, stdout, stderr)
