@@ -42,7 +42,8 @@ def run(context: Context, outcome: dict) -> dict:
     }
     context.write_json("metrics", metrics)
     report.write(context)
-    outcome["detail"] = f"ROC AUC {found['challenger']['roc_auc']:.4f}"
+    auc = found["challenger"]["roc_auc"]
+    outcome["detail"] = "only one class in the test split" if auc is None else f"ROC AUC {auc:.4f}"
     return metrics
 
 

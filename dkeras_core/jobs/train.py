@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from dkeras_core import rules
@@ -67,16 +66,13 @@ def run(context: Context, outcome: dict) -> dict:
 
 
 def _build(context: Context, features: int):
-    """Build the pipeline's model; a Keras JSON file stands in the run's folder, where the submitter put it."""
+    """Build the pipeline's model; files of its own were brought into the working directory by spark-submit."""
     from dkeras_core.learning.builders import build_model
 
     source = context.pipeline.model.model_dump(by_alias=True)
-    if not source["json"]:
-        return build_model(source, n_features=features)
-    with tempfile.TemporaryDirectory(prefix="dkeras-model-") as folder:
-        local = Path(folder, Path(source["json"]).name)
-        local.write_bytes(context.storage.read_bytes(f"{context.folder}/{local.name}"))
-        return build_model({**source, "json": str(local)}, n_features=features)
+    if source["json"]:
+        source["json"] = Path(source["json"]).name
+    return build_model(source, n_features=features)
 
 
 def _server(context: Context):
