@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +22,13 @@ MARKS = {"done": ("✓", "green"), "reused": ("✓", "cyan"), "failed": ("✗", 
 @functools.cache
 def stdout() -> Console:
     """For results: what a script may read."""
-    return Console(file=sys.stdout, highlight=False)
+    return Console(highlight=False)
 
 
 @functools.cache
 def stderr() -> Console:
     """For everything about how it goes: progress, warnings, errors."""
-    return Console(file=sys.stderr, highlight=False)
+    return Console(stderr=True, highlight=False)
 
 
 def duration(seconds: float) -> str:
