@@ -13,8 +13,8 @@ from dkeras_core.errors import ClusterError
 from dkeras_core.singlenode import configuration, daemons, health, host, ports, processes
 from dkeras_core.singlenode.daemons import NAMENODE, Daemon
 from dkeras_core.singlenode.home import Home, Started, State
-from dkeras_core.singlenode.jars import PROJECT_ROOT, ensure_jars
-from dkeras_core.singlenode.java import find_java
+from dkeras_core.singlenode.jars import PROJECT_ROOT, Jars, ensure_jars
+from dkeras_core.singlenode.java import Java, find_java
 from dkeras_core.singlenode.locks import locked
 from dkeras_core.singlenode.logs import explain, tail
 from dkeras_core.singlenode.processes import Process
@@ -97,8 +97,7 @@ class SingleNode:
         if nodes is not None and not 1 <= nodes <= MAXIMUM_NODES:
             raise ClusterError(f"a cluster of {nodes} nodes cannot be started", f"ask for 1 to {MAXIMUM_NODES}")
         host.check()
-        find_java()
-        ensure_jars(progress)
+        java, jars = find_java(), ensure_jars(progress)
         with self._locked(progress):
             state = State.load(self._home.state)
             state.nodes = nodes or state.nodes or 1
@@ -108,7 +107,7 @@ class SingleNode:
             state.daemons = started(state, running)
             self._settle_ports(missing, state, all_down=not running, progress=progress)
             try:
-                self._start(missing, state, progress)
+                self._start(missing, state, jars, java, progress)
                 self._wait(state, progress)
                 self._make_folders(state)
             except BaseException:
@@ -167,16 +166,27 @@ class SingleNode:
             For example ``org.apache.hadoop.hdfs.tools.DFSAdmin`` or ``org.apache.hadoop.fs.FsShell``.
         timeout : float
             Seconds.
+
+        Raises
+        ------
+        ClusterError
+            It did not end in time.
         """
         java, jars = find_java(), ensure_jars()
         command = [
             str(java.binary), "-Xmx256m", *daemons.JAVA_OPTIONS, "-cp", f"{self.conf_dir}:{jars.classpath}",
             main_class, *arguments,
         ]  # fmt: skip
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
-            env=daemons.environment(java, self._home),
-        )  # fmt: skip
+        try:
+            return subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
+                env=daemons.environment(java, self._home),
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(
+                f"{main_class} {' '.join(arguments)} did not end within {timeout:.0f} s",
+                "see whether the host is overloaded, and `dkeras cluster status`",
+            ) from error
 
     def _stop_unwanted(self, wanted: list[Daemon], state: State, progress: Progress) -> dict[str, Process]:
         """Stop nodes that are too many, and everything when its ports were forgotten; return what runs on."""
@@ -210,8 +220,7 @@ class SingleNode:
             if daemon.is_nodemanager:
                 configuration.write(self._home, state.ports, resources, nodemanager=daemon.name)
 
-    def _start(self, missing: list[Daemon], state: State, progress: Progress) -> None:
-        java, jars = find_java(), ensure_jars()
+    def _start(self, missing: list[Daemon], state: State, jars: Jars, java: Java, progress: Progress) -> None:
         self.container_logs.mkdir(parents=True, exist_ok=True)
         # Of a NodeManager that crashed: the ResourceManager writes its containers off, but they run on.
         self._end_containers(daemon.name for daemon in missing)

@@ -56,7 +56,7 @@ def holder(port: int) -> str:
     """Return who listens on ``port``, as far as /proc tells: "process 4711 (python -m http.server)"."""
     inodes = _listening(port)
     for folder in Path("/proc").glob("[0-9]*") if inodes else ():
-        if inodes & set(_links(folder / "fd")):
+        if inodes & set(open_files(folder / "fd")):
             try:
                 words = (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:  # it ended just now
@@ -65,7 +65,8 @@ def holder(port: int) -> str:
     return "another process"
 
 
-def _links(folder: Path) -> Iterator[str]:
+def open_files(folder: Path) -> Iterator[str]:
+    """What the descriptors in ``/proc/<pid>/fd`` stand for: paths, and "socket:[inode]"."""
     with contextlib.suppress(OSError):  # ended meanwhile, or of another user
         for file in folder.iterdir():
             with contextlib.suppress(FileNotFoundError):  # closed meanwhile

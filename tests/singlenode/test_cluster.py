@@ -69,7 +69,7 @@ def test_web_pages_answer(hadoop):
 
 def test_daemons_listen_on_loopback_only(hadoop):
     alive = {daemon.pid for daemon in hadoop.status().daemons}
-    inodes = {link for pid in alive for link in ports._links(processes.PROC / str(pid) / "fd")}
+    inodes = {link for pid in alive for link in ports.open_files(processes.PROC / str(pid) / "fd")}
     for table in ("tcp", "tcp6"):
         for row in (processes.PROC / "net" / table).read_text().splitlines()[1:]:
             fields = row.split()
@@ -101,6 +101,8 @@ def test_folders_of_users_are_there(hadoop):
 def test_tools_of_hadoop_run_against_it(hadoop):
     result = hadoop.run("org.apache.hadoop.hdfs.tools.DFSAdmin", "-safemode", "get")
     assert "Safe mode is OFF" in result.stdout, result.stderr
+    with pytest.raises(ClusterError, match="DFSAdmin -report did not end within 0 s"):
+        hadoop.run("org.apache.hadoop.hdfs.tools.DFSAdmin", "-report", timeout=0.1)
 
 
 def test_up_again_changes_nothing(hadoop):
