@@ -7,6 +7,7 @@ file takes their place without a change.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -145,7 +146,8 @@ def write_events(
             "choose a folder that exists, is writable and has room (about 220 bytes a row)",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return path
 
 

@@ -259,7 +259,7 @@ BACKGROUND = (
 def generate(process: Process, n: int, rng: np.random.Generator) -> Objects:
     """Draw candidates of a process until n of them pass the selection; return those n."""
     parts, have, tried = [], 0, 0
-    while have < n:
+    while not parts or have < n:
         rate = have / tried if tried else 0.25
         size = int((n - have) / max(rate, 0.02) * 1.1) + 64
         candidates = process.draw(size, rng)

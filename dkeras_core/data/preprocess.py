@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dkeras_core.config import Pipeline
-from dkeras_core.data import checks, source, spark_features
+from dkeras_core.data import checks, mistakes, source, spark_features
 from dkeras_core.data.checks import CLASSES, HASH, KEY, LABEL, SPLIT, WEIGHT, Counts
 from dkeras_core.data.dataset import DatasetInfo
 from dkeras_core.data.fingerprint import fingerprint
@@ -68,16 +68,15 @@ def preprocess(
             info, path=target, fingerprint=identity, seconds=round(time.monotonic() - started, 3)
         )
         _seal(storage, staging.path, info)
-        # What stands at the target, if anything, is damaged: see _standing.
-        storage.delete(target, recursive=True)
         try:
             staging.commit(target)
         except PathExists:
-            # Another run made the same data set in the meantime.
+            # Another run made the same data set in the meantime, or what stands there is damaged.
             found = _standing(storage, target, identity)
-            if not found:
-                raise
-            return _reused(found, started)
+            if found:
+                return _reused(found, started)
+            storage.delete(target, recursive=True)
+            staging.commit(target)
     return info
 
 
@@ -114,7 +113,7 @@ def _make(
         with source.reading(raw.name):
             tell(f"reading and checking {raw.name}")
             counts = checks.count(rows, columns, pipeline.schema_.missing)
-            checks.refuse(counts, raw, columns, pipeline, storage)
+            mistakes.refuse(counts, rows, raw, columns, pipeline, storage)
         tell(f"fitting {len(columns.features)} features on {counts.of_split(TRAIN):,} rows")
         wanted = pipeline.features.indicators
         indicators = tuple(name for name in columns.numeric if wanted and counts.missing[name])

@@ -54,8 +54,10 @@ def resolve(schema: Schema, header: list[str], where: str) -> Columns:
     ]
     missing = [name for name in dict.fromkeys(wanted) if name not in header]
     if missing:
+        described, all_near = _listed(missing, header)
         raise DataError(
-            f"{where} has no column {_listed(missing, header)}; it has {len(header)} columns: {_shown(header)}",
+            f"{where} has no column {described}"
+            + ("" if all_near else f"; it has {len(header)} columns: {_shown(header)}"),
             "correct the name in the section schema of the pipeline file, or the header of the input",
         )
     others = {schema.key, schema.label, schema.weight, *schema.drop}
@@ -86,24 +88,25 @@ def resolve(schema: Schema, header: list[str], where: str) -> Columns:
 def _refuse_duplicates(header: list[str], where: str) -> None:
     seen: dict[str, str] = {}
     for name in header:
-        other = seen.setdefault(name.lower(), name)
-        if other is not name:
+        other = seen.get(name.lower())
+        if other is not None:
             case = "" if other == name else f" ({other!r} and {name!r} differ only in upper and lower case)"
             raise DataError(
                 f"{where}: column {name!r} stands in the header twice{case}",
                 "rename or remove one of the two columns",
             )
+        seen[name.lower()] = name
 
 
-def _listed(missing: list[str], header: list[str]) -> str:
-    described = []
-    lower = {name.strip().lower(): name for name in header}
+def _listed(missing: list[str], header: list[str]) -> tuple[str, bool]:
+    """Return the missing names with what was probably meant, and whether that is known for all of them."""
+    described, lower = [], {name.strip().lower(): name for name in header}
     for name in missing:
         # Only case or blanks differ, or a few letters do.
         near = [lower[name.strip().lower()]] if name.strip().lower() in lower else []
         near = near or difflib.get_close_matches(name, header, n=1, cutoff=0.6)
         described.append(repr(name) + (f" (probably {near[0]!r} is meant)" if near else ""))
-    return ", ".join(described)
+    return ", ".join(described), all(text.endswith(" is meant)") for text in described)
 
 
 def _shown(header: list[str], limit: int = 40) -> str:

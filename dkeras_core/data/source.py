@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from dkeras_core.config import Pipeline, meant
 from dkeras_core.data.fingerprint import identity_of_path, identity_of_query
@@ -93,8 +92,15 @@ def open_source(spark: SparkSession, pipeline: Pipeline, storage: Storage) -> So
     header = _common_header(storage, files)
     schema = ", ".join(f"`{name.replace('`', '``')}` STRING" for name in (*_distinct(header), CORRUPT))
     # Without pruning the parser sees all columns, so it finds lines with the wrong number of them.
-    reader = spark.read.option("columnPruning", False)
-    frame = reader.csv(path, schema=schema, header=True, mode="PERMISSIVE", columnNameOfCorruptRecord=CORRUPT)
+    frame = spark.read.option("columnPruning", False).csv(
+        path,
+        schema=schema,
+        header=True,
+        mode="PERMISSIVE",
+        columnNameOfCorruptRecord=CORRUPT,
+        ignoreLeadingWhiteSpace=True,
+        ignoreTrailingWhiteSpace=True,
+    )
     return Source(path, frame, header, tuple(file.path for file in files))
 
 
@@ -118,9 +124,10 @@ def reading(where: str) -> Iterator[None]:
             ) from error
         if not any(sign in text for sign in _DAMAGE):
             raise
-        cause = next((line.strip() for line in text.splitlines() if line.strip().startswith("Caused by")), "")
+        causes = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("Caused by")]
         raise DataError(
-            f"{where} is damaged, cut off or in another format than input.format says: {cause or _first_line(error)}",
+            f"{where} is damaged, cut off or in another format than input.format says: "
+            f"{causes[-1] if causes else _first_line(error)}",
             "copy the file again from its source, or correct input.format",
         ) from error
 
@@ -193,9 +200,9 @@ def _header(storage: Storage, file: FileStatus) -> list[str]:
             f"{file.path} cannot be unpacked, it is damaged or cut off: {error}", "copy the file again from its source"
         ) from error
     if b"\0" in head or head.startswith(b"PAR1"):
-        kind = "a Parquet file" if head.startswith(b"PAR1") else "a binary file"
+        what = "is a Parquet file" if head.startswith(b"PAR1") else f"holds binary data (at byte {head.find(0):,})"
         raise DataError(
-            f"{file.path} is {kind}, not CSV: it begins with {head[:16]!r}",
+            f"{file.path} {what}, it is not CSV; it begins with {head[:16]!r}",
             "set input.format to what it is (csv, parquet or sql), or copy the file again",
         )
     first, newline, rest = head.lstrip(b"\r\n").partition(b"\n")
@@ -235,8 +242,11 @@ def _query(spark: SparkSession, text: str, path: str) -> DataFrame:
     return frame
 
 
-def locate(storage: Storage, source: Source, record: str, limit: int = 1 << 28) -> str:
-    """Return "file:line" of a record of a CSV source, or the source's name where that would take too long."""
+def locate(storage: Storage, source: Source, record: str, limit: int = 1 << 28) -> tuple[str, bool]:
+    """Return "file:line" of a record of a CSV source and whether it is the last line of that file.
+
+    In packed files and ones larger than ``limit`` bytes it is not looked for: the answer is the source's name.
+    """
     wanted = record.encode()
     for path in source.files:
         status = storage.status(path)
@@ -245,5 +255,5 @@ def locate(storage: Storage, source: Source, record: str, limit: int = 1 << 28) 
         with storage.open(path) as stream:
             for number, line in enumerate(stream, start=1):
                 if line.rstrip(b"\r\n") == wanted:
-                    return f"{unquote(path)}:{number}"
-    return source.name
+                    return f"{path}:{number}", not stream.readline()
+    return source.name, False

@@ -17,7 +17,7 @@ OUTPUT = "features"
 VECTOR = "__features"
 CONSTANT = 0.0
 RELATIVE_ERROR = 1e-4
-"""Of the rank of a median; exact below 10,000 rows, and the memory of the sketch stays small above."""
+"""Of the rank of a median: among 10,000 values at most one place off, while the sketch stays small for any number."""
 MAX_CATEGORIES = 1000
 
 

@@ -1,0 +1,89 @@
+"""A local Spark session, a file of synthetic events, and pipelines on a local root folder."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import pandas as pd
+import pytest
+
+from dkeras_core.config import Pipeline
+from dkeras_core.data.higgs import write_events
+from dkeras_core.data.preprocess import preprocess
+from dkeras_core.paths import Layout
+from dkeras_core.storage.local import LocalStorage
+
+HIGGS = """
+name: higgs
+root: {root}
+input: {{path: {path}}}
+schema: {{key: EventId, label: Label, positive: s, negative: b, weight: Weight, missing: -999.0}}
+model: {{builder: mlp}}
+registry: {{model: higgs}}
+"""
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A session on two local cores; one that another room has started is used as it is."""
+    from pyspark.sql import SparkSession
+
+    before = SparkSession.getActiveSession()
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    folder = tmp_path_factory.mktemp("spark")
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("data tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.local.dir", str(folder))
+        .config("spark.sql.warehouse.dir", str(folder / "warehouse"))
+        .config("spark.sql.codegen.wholeStage", "false")
+        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        # These jobs take milliseconds: optimising their byte code costs more than it gives.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    if before is None:
+        session.stop()
+
+
+@pytest.fixture(scope="session")
+def events(tmp_path_factory):
+    """A CSV file of 2,000 synthetic events; copy it before changing it."""
+    return write_events(tmp_path_factory.mktemp("events") / "training.csv", rows=2000, seed=3)
+
+
+@pytest.fixture(scope="session")
+def narrow(events):
+    """The first 300 events as text, with three features: a mass, a momentum and the number of jets."""
+    table = pd.read_csv(events, dtype=str, nrows=300)
+    kept = table[["EventId", "DER_mass_MMC", "PRI_tau_pt", "PRI_jet_num", "Weight", "Label"]]
+    return kept.to_csv(index=False)
+
+
+@pytest.fixture(scope="session")
+def run_in(spark):
+    """Preprocess a file into a root folder, with settings such as ``"split.test=0.3"``."""
+
+    def call(root, path, *settings, spark=spark, progress=None):
+        pipeline = Pipeline.parse(HIGGS.format(root=root, path=path), overrides=list(settings))
+        return preprocess(spark, pipeline, LocalStorage(), Layout(pipeline.root), progress)
+
+    return call
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def run(run_in, root):
+    """The same into a root folder of this test alone."""
+    return functools.partial(run_in, root)
