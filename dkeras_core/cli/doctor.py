@@ -10,6 +10,8 @@ import typer
 from dkeras_core.cli import place
 from dkeras_core.cli.console import stdout
 from dkeras_core.config import Pipeline
+from dkeras_core.errors import DkerasError
+from dkeras_core.paths import Layout
 from dkeras_core.yarn.doctor import Check, Surroundings, examine, first_failure
 
 app = typer.Typer()
@@ -33,12 +35,38 @@ def doctor(
     root = loaded.root if loaded else "/dkeras"
     found = place.find(root)
     around = Surroundings(found.config, found.storage, found.rm, place.BUILD, loaded, root)
-    checks = examine(around)
+    checks = [*examine(around), _environment(found, root)]
     for check in checks:
         show(check)
     failure = first_failure(checks)
     if failure:
         raise typer.Exit(failure.exit_code)
+
+
+def _environment(found: place.Place, root: str) -> Check:
+    """Whether the packed environment stands ready, here and in HDFS; a submission makes what is missing."""
+    from envs.builder.archive import find_archive, find_inputs
+
+    name = "environment"
+    try:
+        key = find_inputs().key
+        uploaded = found.storage.status(Layout(root).env_archive(key))
+    except DkerasError as error:
+        return Check(name, "fail", error.what, error.next_step, error)
+    if uploaded is not None and not uploaded.mode & 0o004:
+        return Check(
+            name,
+            "warn",
+            f"{uploaded.path} is not readable by all, so YARN unpacks it for every application",
+            "chmod 644",
+        )
+    if uploaded is not None:
+        return Check(name, "ok", f"{uploaded.path}, {uploaded.size / 1e6:.0f} MB")
+    if find_archive(key) is not None:
+        return Check(name, "ok", f"train-{key} is built; the first submission uploads it")
+    return Check(
+        name, "warn", f"train-{key} is not built", "the first submission builds it; `dkeras env build` does it now"
+    )
 
 
 def show(check: Check) -> None:
