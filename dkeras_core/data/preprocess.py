@@ -21,7 +21,7 @@ from dkeras_core.data.dataset import DatasetInfo
 from dkeras_core.data.fingerprint import fingerprint
 from dkeras_core.data.schema import Columns, resolve
 from dkeras_core.data.split import SPLITS, TRAIN
-from dkeras_core.data.staging import Staging
+from dkeras_core.data.staging import Staging, writing
 from dkeras_core.errors import DataError, PathExists, PathMissing
 from dkeras_core.paths import Layout
 
@@ -119,12 +119,13 @@ def _make(
         indicators = tuple(name for name in columns.numeric if wanted and counts.missing[name])
         model = spark_features.fit(rows.where(rows[SPLIT] == TRAIN), columns, pipeline, indicators)
         features = spark_features.portable(model, columns, pipeline, indicators)
-        model.write().overwrite().save(f"{folder}/features")
-        storage.write_bytes(f"{folder}/features.json", json.dumps(features.to_json(), indent=1).encode())
-        for split in SPLITS:
-            tell(f"writing {counts.of_split(split):,} {split} rows")
-            files = _files(counts.of_split(split), len(features.names), pipeline.workers)
-            _write(spark_features.transform(model, rows.where(rows[SPLIT] == split)), files, f"{folder}/{split}")
+        with writing(folder):
+            model.write().overwrite().save(f"{folder}/features")
+            storage.write_bytes(f"{folder}/features.json", json.dumps(features.to_json(), indent=1).encode())
+            for split in SPLITS:
+                tell(f"writing {counts.of_split(split):,} {split} rows")
+                files = _files(counts.of_split(split), len(features.names), pipeline.workers)
+                _write(spark_features.transform(model, rows.where(rows[SPLIT] == split)), files, f"{folder}/{split}")
     finally:
         rows.unpersist()
     _account(spark, counts, folder)

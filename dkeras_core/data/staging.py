@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dkeras_core.errors import StorageError
+from dkeras_core.storage.refusals import refusal
 
 if TYPE_CHECKING:
     from dkeras_core.storage import Storage
@@ -21,6 +23,22 @@ PREFIX = "_building-"
 ALIVE = "_alive"
 TOUCH_SECONDS = 20.0
 DEAD_SECONDS = 300.0
+_REFUSALS = ("QuotaExceededException", "AccessControlException", "SafeModeException", "No space left on device")
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn what Spark says when the file system refuses to be written into StorageError; other errors pass."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        said = [line.strip() for line in str(error).splitlines() if any(sign in line for sign in _REFUSALS)]
+        if not said:
+            raise
+        raise refusal(path, None, said[0], "written by Spark") from error
 
 
 class Staging:
@@ -41,7 +59,11 @@ class Staging:
         self._committed = False
 
     def __enter__(self) -> Staging:
-        self._touch()
+        try:
+            self._touch()
+        except BaseException:
+            self.__exit__()
+            raise
         self._thread.start()
         return self
 

@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 
 from dkeras_core.cli.data import app
 from dkeras_core.config import Pipeline
+from dkeras_core.data.higgs import write_events
 from dkeras_core.data.preprocess import preprocess
-from dkeras_core.errors import DataError
+from dkeras_core.errors import DataError, StorageError
 from dkeras_core.paths import Layout
 from dkeras_core.storage.hadoop import HadoopStorage
 
@@ -67,3 +68,20 @@ def test_upload_preprocess_reuse_and_refuse(storage, spark, tmp_path):
     with pytest.raises(DataError, match=r"/data-tests/raw/higgs/cut\.csv:401: .*the file was cut off"):
         preprocess(spark, cut, storage, layout)
     assert [child.name for child in storage.list("/data-tests/data/higgs")] == [first.fingerprint]
+
+
+@pytest.mark.parametrize("quota", ["names", "bytes"])
+def test_a_quota_that_is_exceeded_is_said_and_leaves_nothing(storage, spark, tmp_path, quota):
+    root = f"/quota-{quota}"
+    storage.upload(write_events(tmp_path / "training.csv", rows=400), f"{root}/raw/higgs/training.csv")
+    storage.mkdirs(f"{root}/data")
+    hadoop = spark._jvm.org.apache.hadoop
+    address = spark._jvm.java.net.URI(storage.url)
+    admin = hadoop.hdfs.client.HdfsAdmin(address, spark.sparkContext._jsc.hadoopConfiguration())
+    folder = hadoop.fs.Path(f"{root}/data")
+    admin.setQuota(folder, 12) if quota == "names" else admin.setSpaceQuota(folder, 1000)
+    pipeline = Pipeline.parse(TEXT, overrides=[f"root={root}"])
+    with pytest.raises(StorageError, match=r"quota.*exceeded") as caught:
+        preprocess(spark, pipeline, storage, Layout(root))
+    assert "ask an administrator to raise it" in str(caught.value)
+    assert storage.list(f"{root}/data/higgs") == []
