@@ -52,6 +52,10 @@ class Layout:
     def run(self, run_id: str) -> str:
         return f"{self.root}/runs/{run_id}"
 
+    def staging(self, run_id: str) -> str:
+        """What spark-submit uploads for the run's application; removed when that has ended."""
+        return f"{self.root}/runs/{run_id}/staging"
+
     def model(self, name: str) -> str:
         return f"{self.root}/models/{name}"
 

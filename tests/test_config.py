@@ -20,31 +20,33 @@ def test_the_example_loads_and_survives_a_round_trip():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "line", "parts"),
+    ("before", "after", "where", "parts"),
     [
-        ("label: Label", "labl: Label", 13, ["unknown key schema.labl", "did you mean 'label'"]),
-        ("impute: median", "impute: medain", 24, ["features.impute", "'medain'", "did you mean 'median'"]),
-        ("\n  memory: 1g", "\n  memory: 1x", 49, ["resources.memory", "512m or 2g"]),
-        ("epochs: 5", "epochs: many", 39, ["training.epochs", "valid integer"]),
-        ("epochs: 5", "epochs: 0", 39, ["training.epochs", "greater than or equal to 1"]),
-        ("roc_auc:", "roc_acu:", 55, ["roc_acu", "did you mean 'roc_auc'"]),
-        ("{min: 0.80", "{mn: 0.80", 56, ["roc_auc.mn", "did you mean 'min'"]),
-        ("test: 0.2", "test: 1.2", 20, ["split.test", "less than 1"]),
-        ("\ntraining:", "\ntrainin:", 38, ["unknown key trainin", "did you mean 'training'"]),
-        ("builder: mlp", "function: nonsense", 28, ["model.function"]),
+        ("label: Label", "labl: Label", 0, ["unknown key schema.labl", "did you mean 'label'"]),
+        ("impute: median", "impute: medain", 0, ["features.impute", "'medain'", "did you mean 'median'"]),
+        ("\n  memory: 1g", "\n  memory: 1x", 1, ["resources.memory", "512m or 2g"]),
+        ("epochs: 5", "epochs: many", 0, ["training.epochs", "valid integer"]),
+        ("epochs: 5", "epochs: 0", 0, ["training.epochs", "greater than or equal to 1"]),
+        ("roc_auc:", "roc_acu:", -1, ["roc_acu", "did you mean 'roc_auc'"]),
+        ("{min: 0.80", "{mn: 0.80", 0, ["roc_auc.mn", "did you mean 'min'"]),
+        ("test: 0.2", "test: 1.2", 0, ["split.test", "less than 1"]),
+        ("\ntraining:", "\ntrainin:", 1, ["unknown key trainin", "did you mean 'training'"]),
+        ("builder: mlp", "function: nonsense", 0, ["model.function"]),
         ("weight: Weight", "weight: Label", None, ["Label", "two roles"]),
         ("name: asynchronous_easgd", "name: asynchronous_esgd", None, ["asynchronous_esgd", "asynchronous_easgd"]),
         ("moving_rate: 0.5", "moving_rate: 1.5", None, ["moving_rate", "1.5"]),
         ("moving_rate: 0.5", "movin_rate: 0.5", None, ["movin_rate", "moving_rate"]),
-        ("root: /dkeras", "root: dkeras", 5, ["root", "absolute"]),
+        ("root: /dkeras", "root: dkeras", 0, ["root", "absolute"]),
     ],
 )
-def test_a_mistake_is_named_with_file_line_key_and_reason(before, after, line, parts):
+def test_a_mistake_is_named_with_file_line_key_and_reason(before, after, where, parts):
+    """``where``: lines between the replaced text and the line that the message names; None for any line."""
     assert TEXT.count(before) == 1, "the example no longer holds what this test replaces"
     with pytest.raises(ConfigError) as caught:
         Pipeline.parse(TEXT.replace(before, after), source="p.yaml")
     message = str(caught.value)
-    assert (f"p.yaml:{line}:" if line else "p.yaml:") in message
+    line = TEXT[: TEXT.index(before)].count("\n") + 1
+    assert ("p.yaml:" if where is None else f"p.yaml:{line + where}:") in message, message
     for part in parts:
         assert part in message, message
 

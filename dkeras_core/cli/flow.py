@@ -209,7 +209,7 @@ def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str
         py_files=(package(BUILD / "py-files"), *(path for path in own if path.suffix in (".py", ".zip", ".egg"))),
         files=tuple(path for path in own if path.suffix not in (".py", ".zip", ".egg")),
         tags=("dkeras", run_tag(request.run_id)),
-        staging=_uri(found, request.run_folder),
+        staging=_uri(found, Layout(pipeline.root).staging(request.run_id)),
         single_node=found.single_node,
     )
 
@@ -246,7 +246,7 @@ def cleaned_up(found: Place, request: Request) -> Iterator[None]:
         yield
     except BaseException:
         with contextlib.suppress(StorageError):
-            found.storage.delete(f"{request.run_folder}/.sparkStaging", recursive=True)
+            found.storage.delete(Layout(request.pipeline.root).staging(request.run_id), recursive=True)
             if not there:
                 found.storage.delete(request.run_folder, recursive=True)
         raise

@@ -43,7 +43,7 @@ def kill(run: Run, root: Root = "/dkeras") -> None:
         raise _unknown(run, root)
     for app in live:
         stdout().print(f"{app.id} {found.rm.kill(app.id).state}", soft_wrap=True)
-    clean(found, Layout(root).run(run))
+    clean(found, root, run)
     if not live:
         stdout().print(f"run {run} is not running", soft_wrap=True)
 

@@ -46,9 +46,9 @@ def watch(found: Place, app_id: str, run_id: str, root: str, steps: tuple[str, .
             end = interrupted(found.rm, app_id, run_id)
         app = view.app and found.rm.app(app_id)
         if app and app.ended:
-            clean(found, folder)
+            clean(found, root, run_id)
         raise end from None
-    clean(found, folder)
+    clean(found, root, run_id)
     try:
         return conclude(view, app_id)
     except DkerasError as error:
@@ -79,7 +79,7 @@ def print_lines(explanation: Explanation) -> None:
     console.print(f"whole log: {explanation.where}", soft_wrap=True, markup=False)
 
 
-def clean(found: Place, folder: str) -> None:
+def clean(found: Place, root: str, run_id: str) -> None:
     """Remove what Spark uploaded for the application: one that was killed early could not do it itself."""
     with contextlib.suppress(StorageError):
-        found.storage.delete(f"{folder}/.sparkStaging", recursive=True)
+        found.storage.delete(Layout(root).staging(run_id), recursive=True)

@@ -15,7 +15,7 @@ from dkeras_core.errors import StorageError
 if TYPE_CHECKING:
     from dkeras_core.storage import Storage
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised by whoever changes what the preprocessing writes for the same input and settings."""
 
 

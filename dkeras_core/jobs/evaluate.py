@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dkeras_core.jobs import report
+from dkeras_core.jobs.champion import find_champion
 from dkeras_core.jobs.context import Context
 
 
@@ -20,7 +21,7 @@ def run(context: Context, outcome: dict) -> dict:
             context.storage.read_bytes(f"{context.folder}/model/weights.bin"),
         )
     }
-    champion = _champion(context, dataset)
+    champion = find_champion(context, dataset)
     if champion:
         models["champion"] = champion.source
     found = evaluate(
@@ -45,7 +46,3 @@ def run(context: Context, outcome: dict) -> dict:
     auc = found["challenger"]["roc_auc"]
     outcome["detail"] = "only one class in the test split" if auc is None else f"ROC AUC {auc:.4f}"
     return metrics
-
-
-def _champion(context: Context, dataset: dict):
-    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import sys
 import threading
 import traceback
@@ -57,19 +56,10 @@ def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str |
             print(f"dkeras: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     published = results.get("publish", {})
     metrics = {k: v for k, v in results.get("evaluate", {}).get("challenger", {}).items() if k != "curves"}
-    _clear_staging(storage, folder)
+    # Every container has its copies by now; Spark itself would leave the folders above its own.
+    with contextlib.suppress(StorageError):
+        storage.delete(Layout(root).staging(run_id), recursive=True)
     progress.close(
         {"published": published.get("path"), "version": published.get("version"), "metrics": metrics}, error=error
     )
     return 0 if error is None else getattr(error, "exit_code", 1)
-
-
-def _clear_staging(storage, folder: str) -> None:
-    """Remove what spark-submit staged below the run's folder; every container has its copies by now.
-
-    Spark removes the files itself when the application ends, but leaves the folders above them.
-    """
-    staged = os.environ.get("SPARK_YARN_STAGING_DIR", "")
-    if f"{folder}/" in staged:
-        with contextlib.suppress(StorageError):
-            storage.delete(f"{folder}/{staged.partition(f'{folder}/')[2].split('/')[0]}", recursive=True)

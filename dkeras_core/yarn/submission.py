@@ -65,7 +65,7 @@ class SparkSubmission:
     tags : tuple of str
         YARN tags; the first that is unique to this submission finds the application again.
     staging : str, optional
-        Folder in HDFS for what spark-submit uploads; Spark adds ``.sparkStaging/<application>`` below it.
+        Folder in HDFS for what spark-submit uploads; Spark adds ``<user>/.sparkStaging/<application>``.
     single_node : bool
         The bundle's own daemons on loopback: Spark's jars are read from this disk, everything binds to 127.0.0.1.
     """

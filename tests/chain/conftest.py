@@ -58,12 +58,12 @@ class Dkeras:
         return Outcome(process.returncode, out, err)
 
     def submit(self, *arguments: str, **settings: str) -> Outcome:
-        return self("submit", str(HIGGS), *arguments, *overrides(settings))
+        return self("submit", str(HIGGS), *arguments, *self.overrides(settings))
 
-
-def overrides(settings: dict[str, str]) -> list[str]:
-    """``training__epochs=2`` as ``--set training.epochs=2``."""
-    return [part for key, value in settings.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+    @staticmethod
+    def overrides(settings: dict[str, str]) -> list[str]:
+        """``{"training__epochs": "2"}`` as ``--set training.epochs=2``."""
+        return [part for key, value in settings.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +84,16 @@ def events(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def result_of(webhdfs):
-    """The newest run's ``result.json`` below a root."""
+def newest_run(webhdfs):
+    """The folder of the newest run of a pipeline below a root."""
+    return lambda root, name: max(run.path for run in webhdfs.list(f"{root}/runs") if run.name.startswith(f"{name}-"))
 
-    def read(root: str, name: str = "result.json") -> dict:
-        run = max(status.path for status in webhdfs.list(f"{root}/runs"))
-        return json.loads(webhdfs.read_bytes(f"{run}/{name}"))
+
+@pytest.fixture
+def result_of(webhdfs, newest_run):
+    """A file of the newest run of a pipeline."""
+
+    def read(root: str, pipeline: str, name: str = "result.json") -> dict:
+        return json.loads(webhdfs.read_bytes(f"{newest_run(root, pipeline)}/{name}"))
 
     return read

@@ -35,7 +35,7 @@ def test_it_ends_with_the_path_of_the_version(first, webhdfs):
 
 
 def test_every_row_is_accounted_for(first, result_of):
-    dataset, train = result_of(ROOT, "preprocess.json"), result_of(ROOT, "train.json")
+    dataset, train = result_of(ROOT, "higgs", "preprocess.json"), result_of(ROOT, "higgs", "train.json")
     assert dataset["rows"]["in"] == 10_000
     assert dataset["rows"]["train"] + dataset["rows"]["test"] == 10_000
     assert train["rows_in"] == dataset["rows"]["train"]
@@ -60,7 +60,7 @@ def test_it_is_as_good_as_plain_keras_in_one_process(first, webhdfs, result_of, 
     import pyarrow.parquet as pq
     from sklearn.metrics import roc_auc_score
 
-    dataset = result_of(ROOT, "preprocess.json")
+    dataset = result_of(ROOT, "higgs", "preprocess.json")
     splits = {}
     for split in ("train", "test"):
         webhdfs.download(f"{dataset['path']}/{split}", tmp_path / split)
@@ -76,7 +76,7 @@ def test_it_is_as_good_as_plain_keras_in_one_process(first, webhdfs, result_of, 
         model.compile(keras.optimizers.Adam(0.001), "binary_crossentropy")
         model.fit(*splits["train"], batch_size=32, epochs=int(EPOCHS), verbose=0)
         scores.append(roc_auc_score(splits["test"][1], model.predict(splits["test"][0], verbose=0)[:, 0]))
-    ours = result_of(ROOT, "metrics.json")["challenger"]["roc_auc"]
+    ours = result_of(ROOT, "higgs", "metrics.json")["challenger"]["roc_auc"]
     assert ours > np.mean(scores) - 0.005, f"distributed {ours:.4f}, one process {scores}"
 
 
@@ -98,7 +98,7 @@ def test_the_version_scores_raw_rows_and_all_its_forms_agree(version, events):
 
 def test_the_manifest_names_what_it_came_from(version, result_of):
     manifest = json.loads((version / "manifest.json").read_text())
-    dataset = result_of(ROOT, "preprocess.json")
+    dataset = result_of(ROOT, "higgs", "preprocess.json")
     assert manifest["lineage"]["data_fingerprint"] == dataset["fingerprint"]
     assert manifest["lineage"]["environment"] and manifest["lineage"]["application"].startswith("application_")
     assert all(len(entry["sha256"]) == 64 for entry in manifest["files"].values())
@@ -111,27 +111,27 @@ def test_the_report_opens_offline_and_tells_the_story(version):
         assert part.lower() in page.lower()
 
 
-class TestAgain:
-    """The same command a second time."""
+@pytest.fixture(scope="module")
+def second(dkeras, events, first):
+    outcome = dkeras.submit("--data", str(events), root=ROOT, training__epochs="1")
+    assert outcome.code == 0, outcome.err
+    return outcome
 
-    @pytest.fixture(scope="class")
-    def second(self, dkeras, events, first):
-        outcome = dkeras.submit("--data", str(events), root=ROOT, training__epochs="1")
-        assert outcome.code == 0, outcome.err
-        return outcome
 
-    def test_it_publishes_the_next_version(self, second):
-        assert second.published.endswith(f"{ROOT}/models/higgs/versions/2")
+def test_it_publishes_the_next_version(second):
+    assert second.published.endswith(f"{ROOT}/models/higgs/versions/2")
 
-    def test_nothing_is_built_uploaded_or_preprocessed_again(self, second, result_of, webhdfs):
-        phases = {phase["name"]: phase["state"] for phase in result_of(ROOT)["phases"]}
-        assert phases["preprocess"] == "reused"
-        assert "environment: reused" in second.err and "upload: reused" in second.err
-        assert len(webhdfs.list(f"{ROOT}/envs")) == 1
-        assert len(webhdfs.list(f"{ROOT}/data/higgs")) == 1
 
-    def test_a_step_alone_goes_on_with_the_run(self, dkeras, second, webhdfs):
-        run = max(status.name for status in webhdfs.list(f"{ROOT}/runs"))
-        outcome = dkeras.submit("--run", run, "--step", "evaluate", root=ROOT)
-        assert outcome.code == 0, outcome.err
-        assert outcome.out.strip().splitlines()[-1] == f"run {run} succeeded"
+def test_nothing_is_built_uploaded_or_preprocessed_again(second, result_of, webhdfs):
+    phases = {phase["name"]: phase["state"] for phase in result_of(ROOT, "higgs")["phases"]}
+    assert phases["preprocess"] == "reused"
+    assert "environment: reused" in second.err and "upload: reused" in second.err
+    assert len(webhdfs.list(f"{ROOT}/envs")) == 1
+    assert len(webhdfs.list(f"{ROOT}/data/higgs")) == 1
+
+
+def test_a_step_alone_goes_on_with_the_run(dkeras, second, webhdfs):
+    run = max(status.name for status in webhdfs.list(f"{ROOT}/runs"))
+    outcome = dkeras.submit("--run", run, "--step", "evaluate", root=ROOT)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.strip().splitlines()[-1] == f"run {run} succeeded"

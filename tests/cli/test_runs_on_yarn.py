@@ -68,7 +68,7 @@ def test_a_detached_run_is_listed_and_killed(dkeras, events, storage, rm):
     killed = dkeras("kill", "detached", "--root", ROOT)
     assert killed.returncode == 0 and "KILLED" in killed.stdout
     assert rm.app(app.id).state == "KILLED"
-    assert not storage.exists(f"{ROOT}/runs/detached/.sparkStaging")
+    assert not storage.exists(f"{ROOT}/runs/detached/staging")
     followed = dkeras("follow", "detached", "--root", ROOT)
     assert followed.returncode == 5 and "killed" in followed.stderr
     assert dkeras("kill", "nosuch", "--root", ROOT).returncode == 2
@@ -82,7 +82,7 @@ def test_bad_data_ends_with_one_message_and_its_exit_code(dkeras, events, storag
     assert "'q'" in done.stderr or " q" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads(storage.read_bytes(f"{ROOT}/runs/bad-label/result.json"))["status"] == "failed"
-    assert not storage.exists(f"{ROOT}/runs/bad-label/.sparkStaging")
+    assert not storage.exists(f"{ROOT}/runs/bad-label/staging")
 
 
 def test_an_unknown_queue_leaves_nothing(dkeras, events, storage):
@@ -108,7 +108,7 @@ def test_sigterm_while_following_kills_the_application(dkeras, events, rm, stora
     assert following.returncode == 130
     assert "was killed" in said or "nothing of run terminated is left" in said, said
     assert not rm.apps(tags=[run_tag("terminated")], states=["ACCEPTED", "RUNNING"])
-    assert not storage.exists(f"{ROOT}/runs/terminated/.sparkStaging")
+    assert not storage.exists(f"{ROOT}/runs/terminated/staging")
 
 
 def test_spark_of_a_site_travels_as_an_archive(hadoop, rm, storage, tmp_path):

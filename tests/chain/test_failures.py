@@ -1,0 +1,120 @@
+"""What a user sees when the chain breaks: one message with cause and next step, and nothing half-written."""
+
+import os
+import signal
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+
+ROOT = "/chain"  # the environment stands there already, and is unpacked on the node
+
+
+def nothing_half_written(webhdfs, name):
+    """Neither data nor versions, nor anything staged, stand under the name of the pipeline that failed."""
+    assert not webhdfs.exists(f"{ROOT}/models/{name}")
+    left = [status.path for status in webhdfs.walk(ROOT)] if webhdfs.exists(ROOT) else []
+    assert [path for path in left if "/staging/" in path or "partial" in path or path.endswith(".tmp")] == []
+
+
+def submit(dkeras, name, events, *arguments, **settings):
+    return dkeras.submit(*("--data", str(events)), *arguments, root=ROOT, name=name, registry__model=name, **settings)
+
+
+def live_applications(hadoop):
+    from dkeras_core.yarn.answers import LIVE_STATES
+    from dkeras_core.yarn.resource_manager import ResourceManager
+
+    return ResourceManager([hadoop.resourcemanager_http]).apps(states=LIVE_STATES)
+
+
+def test_a_misspelt_column(dkeras, events, webhdfs, result_of):
+    outcome = submit(dkeras, "misspelt", events, schema__label="Labell")
+    assert outcome.code == 3, outcome.err
+    assert "Labell" in outcome.err and "'Label'" in outcome.err
+    assert "Traceback" not in outcome.err
+    nothing_half_written(webhdfs, "misspelt")
+    assert not webhdfs.exists(f"{ROOT}/data/misspelt") or webhdfs.list(f"{ROOT}/data/misspelt") == []
+    result = result_of(ROOT, "misspelt")
+    assert (result["status"], result["error"]["type"]) == ("failed", "DataError")
+
+
+def test_a_model_function_that_fails_shows_its_exception(dkeras, events, webhdfs, tmp_path):
+    module = tmp_path / "mine.py"
+    module.write_text("def build(n_features):\n    raise RuntimeError('out of ideas')\n")
+    outcome = submit(dkeras, "mine", events, model=f"{{function: 'mine:build', files: [{module}]}}")
+    assert outcome.code == 2, outcome.err
+    assert "out of ideas" in outcome.err and "mine:build" in outcome.err
+    nothing_half_written(webhdfs, "mine")
+
+
+def test_a_gate_that_fails_publishes_nothing_and_leaves_the_report(dkeras, events, webhdfs, result_of, newest_run):
+    gates = "{roc_auc: {min: 0.999}}"
+    outcome = submit(dkeras, "gated", events, training__epochs="1", evaluation__gates=gates)
+    assert outcome.code == 7, outcome.err
+    assert "roc_auc" in outcome.err and "0.999" in outcome.err
+    nothing_half_written(webhdfs, "gated")
+    assert result_of(ROOT, "gated", "metrics.json")["gates"][0]["passed"] is False
+    assert webhdfs.exists(f"{newest_run(ROOT, 'gated')}/report.html")
+
+
+def test_an_executor_killed_for_memory_names_the_setting(dkeras, events, webhdfs):
+    small = {"resources__memory": "512m", "resources__memory_overhead": "128m"}
+    outcome = submit(dkeras, "gated", events, "--step", "preprocess", "--step", "train", **small)
+    assert outcome.code != 0
+    assert "memory_overhead" in outcome.err, outcome.err
+    nothing_half_written(webhdfs, "gated")
+
+
+def test_more_memory_than_a_container_may_have(dkeras, events, webhdfs):
+    outcome = submit(dkeras, "big", events, resources__memory="900g")
+    assert outcome.code == 5, outcome.err
+    assert "resources.memory" in outcome.err and "900g" in outcome.err
+    nothing_half_written(webhdfs, "big")
+
+
+def test_hdfs_out_of_quota(dkeras, events, webhdfs, hadoop):
+    webhdfs.mkdirs("/poor")
+    hadoop.run("org.apache.hadoop.hdfs.tools.DFSAdmin", "-setSpaceQuota", "1m", "/poor", timeout=60)
+    outcome = dkeras.submit("--data", str(events), root="/poor", timeout=60)
+    assert outcome.code == 4, outcome.err
+    assert "quota" in outcome.err
+    assert list(webhdfs.walk("/poor")) == []
+
+
+def test_a_resource_manager_that_is_down(dkeras, events, hadoop, webhdfs):
+    os.kill(hadoop.status().daemon("resourcemanager").pid, signal.SIGKILL)
+    try:
+        begun = time.monotonic()
+        outcome = submit(dkeras, "down", events)
+        assert outcome.code == 5, outcome.err
+        assert "ResourceManager" in outcome.err
+        assert time.monotonic() - begun < 60
+        nothing_half_written(webhdfs, "down")
+    finally:
+        hadoop.up()
+
+
+@pytest.mark.parametrize("moment", ["environment", "submit", "preprocess: running", "train: epoch"])
+def test_ctrl_c(dkeras, events, hadoop, webhdfs, moment):
+    name = f"cut-{moment.partition(':')[0]}"
+    settings = dkeras.overrides({"root": ROOT, "name": name, "registry__model": name})
+    process = dkeras.start("submit", "dags/pipelines/higgs.yaml", "--data", str(events), *settings)
+    seen = []
+    try:
+        for line in process.stderr:
+            seen.append(line)
+            if line.startswith(moment):
+                break
+        assert seen and seen[-1].startswith(moment), "".join(seen)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=90)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == 130, "".join(seen) + rest
+    assert live_applications(hadoop) == []
+    nothing_half_written(webhdfs, name)
