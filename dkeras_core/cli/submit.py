@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dkeras_core.cli import flow
+from dkeras_core.cli import flow, place
 from dkeras_core.cli.console import Steps, stderr, stdout
 from dkeras_core.cli.display import STEPS
 from dkeras_core.cli.interruption import terminable
@@ -75,6 +75,8 @@ def finish(result: dict, found: Place, root: str) -> None:
     report = fetch_report(found, root, result["run"])
     if report:
         stderr().print(f"report {report}", soft_wrap=True)
+    if not place.is_named():
+        stderr().print("the single node stays up for the next run; `make cluster-down` stops it", soft_wrap=True)
     if result.get("published"):
         stdout().print(f"published {result['published']}", soft_wrap=True)
     else:

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dkeras_core.config import Pipeline, meant
+from dkeras_core.config import Pipeline
+from dkeras_core.config_file import meant
 from dkeras_core.data.fingerprint import identity_of_path, identity_of_query
 from dkeras_core.errors import DataError
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dkeras_core.config import meant
+from dkeras_core.config_file import meant
 from dkeras_core.errors import ConfigError
 
 _BUILDERS: dict[str, Callable] = {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dkeras_core.config import meant
+from dkeras_core.config_file import meant
 from dkeras_core.errors import ConfigError
 
 
