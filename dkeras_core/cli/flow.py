@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkeras_core.cli import place
+from dkeras_core.cli import earlier, place
 from dkeras_core.cli.console import Step, Steps
 from dkeras_core.cli.place import BUILD, Place
 from dkeras_core.config import Pipeline
@@ -35,14 +35,16 @@ class Request:
     steps: tuple[str, ...]
     data: Path | None = None
     name: str | None = None
+    named_run: bool = False
+    """Whether the user named the run; a step alone looks for the run it belongs to otherwise."""
 
     @property
     def run_folder(self) -> str:
         return Layout(self.pipeline.root).run(self.run_id)
 
 
-def launch(request: Request, steps: Steps) -> tuple[Place, Application]:
-    """Make everything ready, submit, and return the cluster and the accepted application.
+def launch(request: Request, steps: Steps) -> tuple[Place, Application, Request]:
+    """Make everything ready, submit, and return the cluster, the accepted application and the request with its run.
 
     Raises
     ------
@@ -51,16 +53,19 @@ def launch(request: Request, steps: Steps) -> tuple[Place, Application]:
     """
     own = own_files(request)
     found, archive, digest = prepare(request, steps)
+    request, carried = earlier.resolve(found.storage, request)
     refuse_second(found, request)
     with cleaned_up(found, request):
         uris = upload(found, request, archive, digest, steps)
+        for name, content in carried.files.items():
+            found.storage.write_atomic(f"{request.run_folder}/{name}", content)
         with steps.step("submit") as step:
             step.detail = "starting spark-submit"
             submission = describe(found, request, own, *uris)
             log = BUILD / "runs" / request.run_id / "spark-submit.log"
             app = submit(submission, found.rm, log, progress=lambda text: setattr(step, "detail", text))
             step.detail = app.id
-    return found, app
+    return found, app, request
 
 
 def prepare(request: Request, steps: Steps):

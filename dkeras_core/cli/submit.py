@@ -31,7 +31,10 @@ def submit(
         Path | None, typer.Option(help="Local data file: uploaded when it changed, and read as input.")
     ] = None,
     run: Annotated[
-        str | None, typer.Option(help="Run id, to go on with the files of that run. [default: a new one]")
+        str | None,
+        typer.Option(
+            help="Run id, to go on with that run. [default: a new one; for a step alone the newest that fits]"
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the application is accepted.")] = False,
     overrides: Annotated[
@@ -51,10 +54,11 @@ def submit(
     if not NAME.fullmatch(run_id.lower()):
         raise ConfigError(f"--run {run_id!r} is not a run id", "use letters, digits, '.', '_' and '-', at most 64")
     steps = tuple(str(one) for one in STEPS if not step or one in step)
-    request = flow.Request(loaded, pipeline.parent, run_id, steps, data, name)
+    request = flow.Request(loaded, pipeline.parent, run_id, steps, data, name, named_run=run is not None)
     try:
         with terminable(), Steps() as shown:
-            found, application = flow.launch(request, shown)
+            found, application, request = flow.launch(request, shown)
+            run_id = request.run_id
     except KeyboardInterrupt as interruption:
         if isinstance(interruption, Interrupted):
             raise

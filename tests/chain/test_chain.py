@@ -130,8 +130,13 @@ def test_nothing_is_built_uploaded_or_preprocessed_again(second, result_of, webh
     assert len(webhdfs.list(f"{ROOT}/data/higgs")) == 1
 
 
-def test_a_step_alone_goes_on_with_the_run(dkeras, second, webhdfs):
-    run = max(status.name for status in webhdfs.list(f"{ROOT}/runs"))
-    outcome = dkeras.submit("--run", run, "--step", "evaluate", root=ROOT)
+def test_steps_alone_go_on_with_each_other(dkeras, second, newest_run, result_of):
+    """train takes the newest data in a new run, evaluate that run."""
+    published = newest_run(ROOT, "higgs")
+    assert dkeras.submit("--step", "train", root=ROOT, training__epochs="1").code == 0
+    trained = newest_run(ROOT, "higgs")
+    assert trained > published
+    outcome = dkeras.submit("--step", "evaluate", root=ROOT)
     assert outcome.code == 0, outcome.err
-    assert outcome.out.strip().splitlines()[-1] == f"run {run} succeeded"
+    assert outcome.out.strip().splitlines()[-1] == f"run {trained.rpartition('/')[2]} succeeded"
+    assert result_of(ROOT, "higgs", "metrics.json")["challenger"]["roc_auc"] > 0.8
