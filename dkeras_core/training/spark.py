@@ -122,8 +122,12 @@ def _worker_function(task: TrainingTask) -> Callable[[Iterator], Iterator]:
 
         configure_threads(task.threads)
         context = TaskContext.get()
+        # Spark counts a task's attempts anew when it repeats the stage (an executor was lost with its shuffle
+        # files); the id of the attempt grows over all of them, and the server fences older ones by it.
+        attempt = context.taskAttemptId()
         with tempfile.TemporaryDirectory(prefix="dkeras-spool-", dir=_local_directory()) as folder:
-            account = run_worker(task, context.partitionId(), context.attemptNumber(), batches, Path(folder))
+            account = run_worker(task, context.partitionId(), attempt, batches, Path(folder))
+        account["attempt"] = context.attemptNumber()
         yield pa.RecordBatch.from_pydict(
             {"worker": pa.array([account["worker"]], pa.int32()), "account": pa.array([json.dumps(account)])}
         )

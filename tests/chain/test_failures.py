@@ -68,6 +68,39 @@ def test_an_executor_killed_for_memory_names_the_setting(dkeras, events, webhdfs
     nothing_half_written(webhdfs, "gated")
 
 
+def test_a_worker_that_is_killed_is_started_again_and_no_row_is_lost(dkeras, events, webhdfs, hadoop, result_of):
+    import psutil
+
+    settings = {"root": ROOT, "name": "higgs", "registry__model": "shot", "training__epochs": "30"}
+    process = dkeras.start(
+        *("submit", "dags/pipelines/higgs.yaml", "--data", str(events)),
+        *("--step", "preprocess", "--step", "train", *dkeras.overrides(settings)),
+    )
+    try:
+        for line in process.stderr:
+            if line.startswith("train: epoch") and "rows/s" in line:
+                break
+        workers = [
+            found
+            for found in psutil.process_iter(["cmdline", "environ"])
+            if "pyspark" in " ".join(found.info["cmdline"] or ())
+            and str(hadoop.home) in (found.info["environ"] or {}).get("LOCAL_DIRS", "")
+            and "daemon" in " ".join(found.info["cmdline"])
+            and not found.children()
+        ]
+        busiest = max(workers, key=lambda found: sum(found.cpu_times()[:2]))
+        busiest.kill()
+        out, err = process.communicate(timeout=200)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == 0, out + err
+    train = result_of(ROOT, "higgs", "train.json")
+    assert train["rows_trained"] == 30 * train["rows_in"]
+    assert max(worker["attempt"] for worker in train["workers"]) == 1
+
+
 def test_more_memory_than_a_container_may_have(dkeras, events, webhdfs):
     outcome = submit(dkeras, "big", events, resources__memory="900g")
     assert outcome.code == 5, outcome.err
@@ -78,7 +111,7 @@ def test_more_memory_than_a_container_may_have(dkeras, events, webhdfs):
 def test_hdfs_out_of_quota(dkeras, events, webhdfs, hadoop):
     webhdfs.mkdirs("/poor")
     hadoop.run("org.apache.hadoop.hdfs.tools.DFSAdmin", "-setSpaceQuota", "1m", "/poor", timeout=60)
-    outcome = dkeras.submit("--data", str(events), root="/poor", timeout=60)
+    outcome = dkeras.submit("--data", str(events), root="/poor")
     assert outcome.code == 4, outcome.err
     assert "quota" in outcome.err
     assert list(webhdfs.walk("/poor")) == []
