@@ -15,6 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# A test run that a shell started in the background ignores SIGINT, and so would every process that a test starts and
+# means to interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def project_root() -> Path:

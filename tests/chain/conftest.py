@@ -45,8 +45,6 @@ class Dkeras:
             text=True,
             cwd=ROOT,
             start_new_session=True,
-            # A test run in the background ignores SIGINT, and its children would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def __call__(self, *arguments: str, timeout: float = 280) -> Outcome:
