@@ -12,9 +12,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 ROOT = "/chain"  # the environment stands there already, and is unpacked on the node
 
 
-def nothing_half_written(webhdfs, name):
-    """Neither data nor versions, nor anything staged, stand under the name of the pipeline that failed."""
-    assert not webhdfs.exists(f"{ROOT}/models/{name}")
+def nothing_half_written(webhdfs, model):
+    """No version of the model stands there, and nothing that was staged for it or for its run."""
+    assert not webhdfs.exists(f"{ROOT}/models/{model}")
     left = [status.path for status in webhdfs.walk(ROOT)] if webhdfs.exists(ROOT) else []
     assert [path for path in left if "/staging/" in path or "partial" in path or path.endswith(".tmp")] == []
 
@@ -31,7 +31,7 @@ def live_applications(hadoop):
 
 
 def test_a_misspelt_column(dkeras, events, webhdfs, result_of):
-    outcome = submit(dkeras, "misspelt", events, schema__label="Labell")
+    outcome = submit(dkeras, "misspelt", events, name="misspelt", schema__label="Labell")
     assert outcome.code == 3, outcome.err
     assert "Labell" in outcome.err and "'Label'" in outcome.err
     assert "Traceback" not in outcome.err
@@ -56,8 +56,8 @@ def test_a_gate_that_fails_publishes_nothing_and_leaves_the_report(dkeras, event
     assert outcome.code == 7, outcome.err
     assert "roc_auc" in outcome.err and "0.999" in outcome.err
     nothing_half_written(webhdfs, "gated")
-    assert result_of(ROOT, "gated", "metrics.json")["gates"][0]["passed"] is False
-    assert webhdfs.exists(f"{newest_run(ROOT, 'gated')}/report.html")
+    assert result_of(ROOT, "higgs", "metrics.json")["gates"][0]["passed"] is False
+    assert webhdfs.exists(f"{newest_run(ROOT, 'higgs')}/report.html")
 
 
 def test_an_executor_killed_for_memory_names_the_setting(dkeras, events, webhdfs):
@@ -132,8 +132,9 @@ def test_a_resource_manager_that_is_down(dkeras, events, hadoop, webhdfs):
 
 @pytest.mark.parametrize("moment", ["environment", "submit", "preprocess: running", "train: epoch"])
 def test_ctrl_c(dkeras, events, hadoop, webhdfs, moment):
-    name = f"cut-{moment.partition(':')[0]}"
-    settings = dkeras.overrides({"root": ROOT, "name": name, "registry__model": name})
+    model = f"cut-{moment.partition(':')[0]}"
+    settings = {"root": ROOT, "registry__model": model, **({"name": model} if "preprocess" in moment else {})}
+    settings = dkeras.overrides(settings)
     process = dkeras.start("submit", "dags/pipelines/higgs.yaml", "--data", str(events), *settings)
     seen = []
     try:
@@ -150,4 +151,4 @@ def test_ctrl_c(dkeras, events, hadoop, webhdfs, moment):
             process.communicate()
     assert process.returncode == 130, "".join(seen) + rest
     assert live_applications(hadoop) == []
-    nothing_half_written(webhdfs, name)
+    nothing_half_written(webhdfs, model)
