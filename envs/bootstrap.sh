@@ -13,6 +13,7 @@ mode=${1:-tools}
 venv=$root/build/venv
 stamp=$venv/.bootstrap
 export UV_CACHE_DIR=${UV_CACHE_DIR:-$root/build/cache/uv}
+export TMPDIR=$root/build/cache/tmp # uv leaves lock files in its temporary folder
 
 say() { echo "bootstrap: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -74,7 +75,7 @@ up_to_date() {  # the environment of the tests holds that of the tools
         { [ "$made" = "$mode" ] || [ "$made" = test ]; }
 }
 
-mkdir -p "$root/build"
+mkdir -p "$root/build" "$TMPDIR"
 exec 9>"$root/build/.bootstrap.lock"
 flock -n 9 || { say "another bootstrap is at work; waiting for it"; flock -w 1200 9 || fail "it has not ended in 20 minutes"; }
 
@@ -107,6 +108,7 @@ say "packages of envs/$mode.lock"
     fail "installing this project into build/venv failed; next: see the lines above"
 # pyspark's unpacked source (1 GB) is of no more use; the built package stays in the cache.
 find "$root/build/cache/uv" -maxdepth 7 -type d -name src -path '*/sdists-*' -prune -exec rm -rf {} + 2>/dev/null || true
+rm -rf "$TMPDIR"
 echo "$mode $(fingerprint)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"
 say "build/venv is ready ($mode, $((SECONDS - started)) s)"

@@ -7,6 +7,8 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,19 @@ ROOT = Path(__file__).resolve().parents[1]
 # A test run that a shell started in the background ignores SIGINT, and so would every process that a test starts and
 # means to interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Spark in local mode: the workers' Python is this one, and nothing binds to an address of the network.
+os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+
+# Temporary files of the tests, and of all that they start and kill, stand in one folder that is removed at the end.
+TEMPORARY = ROOT / "build" / f"test-tmp-{os.getpid()}"
+TEMPORARY.mkdir(parents=True, exist_ok=True)
+os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
+
+
+def pytest_unconfigure(config) -> None:
+    shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

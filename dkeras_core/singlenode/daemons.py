@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 
 from dkeras_core.singlenode import processes
@@ -78,10 +79,13 @@ def cluster(nodes: int) -> list[Daemon]:
 def start(daemon: Daemon, *, home: Home, jars: Jars, java: Java) -> Process:
     """Start a daemon detached from this process. The two ``-Ddkeras`` marks are what :func:`running` looks for."""
     conf = home.folder(daemon.name) / "conf" if daemon.is_nodemanager else home.conf
+    temporary = home.temporary(daemon.name)
+    shutil.rmtree(temporary, ignore_errors=True)  # a daemon that was killed leaves its unpacked web pages
+    temporary.mkdir(parents=True)
     command = [
         str(java.binary), *_marks(daemon.name, home), f"-Xmx{HEAP_MB}m", *JAVA_OPTIONS,
         f"-Dlog4j.configuration=file:{DEPLOY / 'log4j.properties'}", f"-Ddkeras.log={home.log(daemon.name)}",
-        f"-Dhadoop.log.dir={home.logs}", f"-Dyarn.log.dir={home.logs}",
+        f"-Dhadoop.log.dir={home.logs}", f"-Dyarn.log.dir={home.logs}", f"-Djava.io.tmpdir={temporary}",
         f"-XX:ErrorFile={home.logs}/{daemon.name}-crash.txt",
         "-cp", f"{conf}{os.pathsep}{jars.classpath}", daemon.main_class,
     ]  # fmt: skip

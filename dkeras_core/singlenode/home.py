@@ -61,6 +61,10 @@ class Home:
     def datanode(self) -> Path:
         return self.root / "datanode"
 
+    def temporary(self, daemon: str) -> Path:
+        """Temporary files of a daemon, removed when it starts."""
+        return self.root / "tmp" / daemon
+
     def log(self, daemon: str) -> Path:
         """What a daemon logs."""
         return self.logs / f"{daemon}.log"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,7 +110,10 @@ class SparkSubmission:
         }
         configured = {"HADOOP_CONF_DIR": str(self.conf_dir), "YARN_CONF_DIR": str(self.conf_dir)}
         # spark-submit lives for seconds: half its time goes into compiling code that then runs once.
-        java = {"SPARK_SUBMIT_OPTS": f"{_SHORT_LIVED} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()}
+        java = {
+            "SPARK_SUBMIT_OPTS": f"{_SHORT_LIVED} -Djava.io.tmpdir={tempfile.gettempdir()} "
+            f"{os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
+        }
         local = {"SPARK_LOCAL_IP": "127.0.0.1"} if self.single_node else {}
         return {**inherited, **configured, **java, **local, "SPARK_HOME": str(self.spark)}
 
@@ -170,6 +174,9 @@ class SparkSubmission:
             # Keras writes its configuration to the home directory otherwise, which a container may not have.
             "KERAS_HOME": "./keras",
             "TF_CPP_MIN_LOG_LEVEL": "2",
+            # What TensorFlow writes to the temporary folder stays there when a container is killed, so that folder is
+            # the container's own; YARN makes it and removes it.
+            "TMPDIR": "{{PWD}}/tmp",
             **({"SPARK_LOCAL_IP": "127.0.0.1"} if self.single_node else {}),
         }
         conf |= {f"spark.yarn.appMasterEnv.{key}": value for key, value in {**shared, **driver}.items()}

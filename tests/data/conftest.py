@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 
 import pandas as pd
 import pytest
@@ -30,7 +29,6 @@ def spark(tmp_path_factory):
     from pyspark.sql import SparkSession
 
     before = SparkSession.getActiveSession()
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     folder = tmp_path_factory.mktemp("spark")
     session = (
         SparkSession.builder.master("local[2]")

@@ -186,6 +186,7 @@ def test_port_taken_while_down_is_named_and_replaced(spare):
     spare.down()
     before = numbers(spare)
     told = []
+    wait_for(lambda: ports.is_free(before["namenode.rpc"]))  # connections of the old daemon may linger
     with socket.create_server(("127.0.0.1", before["namenode.rpc"])):
         assert spare.up(progress=told.append).ready
     after = numbers(spare)
