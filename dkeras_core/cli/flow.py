@@ -245,16 +245,25 @@ def refuse_second(found: Place, request: Request) -> None:
 
 @contextlib.contextmanager
 def cleaned_up(found: Place, request: Request) -> Iterator[None]:
-    """Leave nothing of the run in HDFS when the block fails before there is an application."""
+    """Leave nothing of the run, neither in HDFS nor in YARN, when the block fails."""
     there = found.storage.exists(request.run_folder)
     try:
         yield
     except BaseException:
-        with contextlib.suppress(StorageError):
-            found.storage.delete(Layout(request.pipeline.root).staging(request.run_id), recursive=True)
-            if not there:
+        withdraw(found, request)
+        if not there:
+            with contextlib.suppress(StorageError):
                 found.storage.delete(request.run_folder, recursive=True)
         raise
+
+
+def withdraw(found: Place, request: Request) -> None:
+    """End an application that the run may have by now, and remove what was staged for it."""
+    with contextlib.suppress(ClusterError):
+        for app in found.rm.apps(tags=[run_tag(request.run_id)], states=LIVE_STATES):
+            found.rm.kill(app.id)
+    with contextlib.suppress(StorageError):
+        found.storage.delete(Layout(request.pipeline.root).staging(request.run_id), recursive=True)
 
 
 def _uri(found: Place, path: str) -> str:

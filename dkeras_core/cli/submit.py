@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ from dkeras_core.cli.interruption import terminable
 from dkeras_core.cli.place import BUILD, Place
 from dkeras_core.cli.watch import watch
 from dkeras_core.config import Pipeline
-from dkeras_core.errors import ConfigError, Interrupted, StorageError
+from dkeras_core.errors import ConfigError, DkerasError, Interrupted, StorageError
 from dkeras_core.paths import NAME, Layout, new_run_id
 
 app = typer.Typer()
@@ -62,7 +63,11 @@ def submit(
     except KeyboardInterrupt as interruption:
         if isinstance(interruption, Interrupted):
             raise
-        raise Interrupted(f"interrupted before there was an application; nothing of run {run_id} is left") from None
+        with contextlib.suppress(DkerasError), terminable():  # it may have come just after the submission
+            flow.withdraw(place.find(loaded.root), request)
+        raise Interrupted(
+            f"interrupted before there was an application; no application of run {run_id} is left"
+        ) from None
     if detach:
         stdout().print(f"run {run_id} is {application.id}", soft_wrap=True)
         stderr().print(f"follow it with `dkeras follow {run_id}`, end it with `dkeras kill {run_id}`", soft_wrap=True)

@@ -44,9 +44,9 @@ def watch(found: Place, app_id: str, run_id: str, root: str, steps: tuple[str, .
     except KeyboardInterrupt:
         with terminable():
             end = interrupted(found.rm, app_id, run_id)
-        app = view.app and found.rm.app(app_id)
-        if app and app.ended:
-            clean(found, root, run_id)
+        with contextlib.suppress(ClusterError):
+            if found.rm.app(app_id).ended:
+                clean(found, root, run_id)
         raise end from None
     clean(found, root, run_id)
     try:

@@ -176,7 +176,10 @@ def _await(process, rm: ResourceManager, tag: str, log: Path, deadline: float, p
         progress(f"{app.id} {app.state}" if app else "uploading and submitting")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.2)
-    return _find(rm, tag, log)
+    app = _find(rm, tag, log)
+    if app:
+        progress(f"{app.id} {app.state}")
+    return app
 
 
 def _find(rm: ResourceManager, tag: str, log: Path) -> Application | None:

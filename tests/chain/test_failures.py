@@ -151,5 +151,5 @@ def test_ctrl_c(dkeras, events, hadoop, webhdfs, moment):
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert process.returncode == 130, "".join(seen) + rest
-    assert live_applications(hadoop) == []
+    assert live_applications(hadoop) == [], "".join(seen) + rest
     nothing_half_written(webhdfs, model)
