@@ -14,7 +14,7 @@ BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
 
-.PHONY: help submit test test-fast lint format env tools test-tools data doctor bench
+.PHONY: help submit test test-fast lint format env tools test-tools data doctor
 .PHONY: cluster-up cluster-down cluster-status clean distclean
 
 help: ## list the targets
@@ -27,7 +27,7 @@ test: test-tools ## all tests, those on real HDFS and YARN included
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: test-tools ## the unit tests alone
-	@$(BIN)/python -m pytest -m "not cluster and not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow" $(ARGS)
 
 lint: test-tools ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -42,7 +42,7 @@ doctor: tools ## check Java, Hadoop, queue, memory and archive before submitting
 	@$(BIN)/dkeras doctor $(PIPELINE)
 
 cluster-up: tools ## start the bundle's single-node HDFS and YARN (NODES=2 for a second NodeManager)
-	@$(BIN)/dkeras cluster up --nodes $(or $(NODES),1)
+	@$(BIN)/dkeras cluster up $(if $(NODES),--nodes $(NODES))
 
 cluster-down: tools ## stop it
 	@$(BIN)/dkeras cluster down

@@ -60,7 +60,7 @@ def load(name: str):
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"`dkeras {name}` needs the Python module {error.name}, which is not installed",
-            "run `make setup`, or install what the message names into this environment",
+            "run `make tools`, or install what the message names into this environment",
         ) from error
     app = getattr(room, f"{name}_app", None) or room.app
     command = typer.main.get_command(app)
