@@ -130,13 +130,19 @@ def test_nothing_is_built_uploaded_or_preprocessed_again(second, result_of, webh
     assert len(webhdfs.list(f"{ROOT}/data/higgs")) == 1
 
 
-def test_steps_alone_go_on_with_each_other(dkeras, second, newest_run, result_of):
-    """train takes the newest data in a new run, evaluate that run."""
+def test_steps_alone_go_on_with_each_other(dkeras, second, webhdfs, newest_run, result_of):
+    """train takes the newest data in a new run, evaluate that run, against the version in production."""
     published = newest_run(ROOT, "higgs")
     assert dkeras.submit("--step", "train", root=ROOT, training__epochs="1").code == 0
     trained = newest_run(ROOT, "higgs")
     assert trained > published
+    webhdfs.write_atomic(f"{ROOT}/models/higgs/aliases/production", b"1\n")
     outcome = dkeras.submit("--step", "evaluate", root=ROOT)
     assert outcome.code == 0, outcome.err
     assert outcome.out.strip().splitlines()[-1] == f"run {trained.rpartition('/')[2]} succeeded"
-    assert result_of(ROOT, "higgs", "metrics.json")["challenger"]["roc_auc"] > 0.8
+    metrics = result_of(ROOT, "higgs", "metrics.json")
+    assert metrics["challenger"]["roc_auc"] > 0.8
+    assert metrics["champion_version"] == 1
+    first = min(run.path for run in webhdfs.list(f"{ROOT}/runs") if run.name.startswith("higgs-"))
+    before = json.loads(webhdfs.read_bytes(f"{first}/metrics.json"))["challenger"]
+    assert metrics["champion"]["roc_auc"] == pytest.approx(before["roc_auc"], abs=1e-6)
