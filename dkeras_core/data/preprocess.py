@@ -130,8 +130,7 @@ def _make(
                 transformed = spark_features.transform(model, rows.where(rows[SPLIT] == split))
                 _write(transformed, files, f"{folder}/{split}", raw=columns.features if split == TEST else ())
 
-            # Many small jobs, each of them mostly waiting for the scheduler and for HDFS: side by side they take
-            # a third of the time.
+            # Many small jobs, each of them mostly waiting for the scheduler and the file system.
             with ThreadPoolExecutor(1 + len(SPLITS)) as pool:
                 saved = pool.submit(model.write().overwrite().save, f"{folder}/features")
                 for job in [*(pool.submit(write, split) for split in SPLITS), saved]:

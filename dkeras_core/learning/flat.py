@@ -65,11 +65,6 @@ class FlatModel:
         """Assign float32[state_n] to the averageable state."""
         _write(self.state_variables, self._state_slices, self.state_n, state)
 
-    def name_at(self, index: int) -> str:
-        """Return the path of the variable that holds element ``index`` (to name a layer in a message)."""
-        ends = [piece.stop for piece in self.slices]
-        return self.variables[int(np.searchsorted(ends, index, side="right"))].path
-
 
 def _slices(variables) -> list[slice]:
     ends = np.cumsum([int(np.prod(v.shape)) for v in variables], dtype=np.int64).tolist()

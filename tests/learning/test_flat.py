@@ -74,12 +74,6 @@ def test_a_returned_vector_does_not_follow_the_model():
     np.testing.assert_array_equal(flat.get(), before + 1)
 
 
-def test_name_at_names_the_variable():
-    flat = FlatModel(keras.Sequential([keras.Input((2,)), layers.Dense(3, name="first"), layers.Dense(1, name="last")]))
-    names = [flat.name_at(i).split("/", 1)[-1] for i in (0, 5, 6, 8, 9, 12)]
-    assert names == ["first/kernel", "first/kernel", "first/bias", "first/bias", "last/kernel", "last/bias"]
-
-
 @pytest.mark.parametrize("wrong", [np.zeros(3, np.float32), np.zeros(36, np.float64), [0.0] * 36])
 def test_a_wrong_vector_is_refused(wrong):
     flat = FlatModel(keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.Dense(1), layers.Dense(1)]))
