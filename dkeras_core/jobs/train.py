@@ -12,6 +12,7 @@ def run(context: Context, outcome: dict) -> dict:
     """Train the pipeline's model on the training split; write model and account to the run's folder."""
     import keras
 
+    from dkeras_core.data.spool import Column
     from dkeras_core.learning import model_io
     from dkeras_core.learning.flat import FlatModel
     from dkeras_core.learning.settings import configure_threads
@@ -35,7 +36,7 @@ def run(context: Context, outcome: dict) -> dict:
         epochs=training.epochs,
         batch_size=training.batch_size,
         workers=pipeline.workers,
-        features=features,
+        inputs=(Column("features", shape=(features,)),),
         rows=dataset["rows"]["train"],
         seed=training.seed,
         threads=1,

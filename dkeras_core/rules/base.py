@@ -18,14 +18,16 @@ Arrays = dict[str, np.ndarray]
 class Arrival(NamedTuple):
     """What the server knows about a message when it applies one shard of it.
 
-    worker : number of the sender, 0 to p - 1.
-    exchanges : exchanges that were applied to this shard before.
-    staleness : how many of those came after the sender last saw this shard.
+    worker : number of the sender, 0 to p - 1; of a synchronous rule, whose workers send together, 0.
+    exchanges : exchanges (of a synchronous rule: rounds) that were applied to this shard before.
+    staleness : how many of those came after the sender last saw this shard; 0 for a synchronous rule.
+    workers : how many messages are in this one: 1, or the number that met in a synchronous round.
     """
 
     worker: int
     exchanges: int
     staleness: int
+    workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,8 @@ class Rule:
     2. ``apply``: what the server does with it, in place, one shard of the vectors at a time;
     3. ``receive``: what the worker does with the answer, in place.
 
-    Then add the class to ``rules.registry`` and one row to ``tests/rules/test_common.py``.
+    Then add the class to ``rules.registry`` and one row to ``tests/rules/test_common.py``;
+    docs/adding-an-algorithm.md walks through one.
 
     Notation, as in arXiv 1412.6651: x holds the n parameters of one worker, ``center`` those of the server, p is the
     number of workers, tau the communication period. A rule knows no socket, no Spark and no Keras.
@@ -50,40 +53,69 @@ class Rule:
     - The server holds the lock of the shard while ``apply`` runs, so a shard is read and changed in one atomic step.
       Shards of one message may interleave with those of other workers; ``apply`` must therefore work element by
       element and keep nothing between shards except in ``state``.
+    - A synchronous rule's workers meet: ``apply`` runs once a round, with the mean of their messages (summed in the
+      order of the workers' numbers, so that a run repeats bit for bit), and all of them get the same answer.
     - ``message`` values reach ``apply`` finite and in the right shape.
-    - Neither ``apply`` nor ``receive`` should allocate: they run at every exchange. Write with ``out=``.
-    - Worker and server state are dictionaries of vectors made once, by ``worker_state`` and ``server_state``. Server
+    - Neither ``message``, ``apply`` nor ``receive`` should allocate: they run at every exchange. Write with ``out=``,
+      into vectors that ``worker_state`` made.
+    - Worker and server state are dictionaries of arrays made once, by ``worker_state`` and ``server_state``. Server
       state has the center's length; the server slices it along the shards.
     """
 
     name: ClassVar[str]
     synchronous: ClassVar[bool] = False
-    """Whether the workers meet at the server; the server asks this before it accepts a rule."""
+    """Whether the workers meet at the server, which then applies the mean of their messages once a round."""
+    local: ClassVar[str] = "steps"
+    """What a worker does between two exchanges: "steps", tau steps of its own optimizer on x; "gradients", the
+    gradient of one batch at x, which is the message's x (the server makes the step); "averaged_gradients", the same,
+    and the answer is a gradient with which the worker's own optimizer makes the step; "pieces", gradients of pieces of
+    the data at vectors that the driver asks for (Sandblaster)."""
+    exchanging: ClassVar[bool] = True
+    """Whether workers exchange at all before they hand over their last vector."""
+    default_result: ClassVar[str] = "mean"
+    """Which vector is the run's result when the user does not say: "mean" of the workers' last vectors, "center" (as
+    ``published`` gives it), "ema" of the center, or "ensemble", all of the workers' last vectors."""
+    wire: ClassVar[str] = "dense"
+    """How messages travel: "dense", or "ternary" when every value of a message is -t, 0 or t, with one t a message."""
+    lookahead: ClassVar[bool] = False
+    """Whether x is to be the paper's x of Nesterov's method, not the look-ahead point that Keras' SGD keeps."""
 
-    communication_period: int = 10
-    """tau: local steps between two exchanges."""
+    communication_period: int | str = 10
+    """tau: local steps between two exchanges; "epoch" or "fit" for one exchange an epoch or at the end; "auto" for as
+    many as keep exchanging within a share of the time (asynchronous rules)."""
 
     def __post_init__(self):
-        self._integer("communication_period", at_least=1)
+        self._period()
         self.validate()
 
     def validate(self) -> None:
         """Check the hyper-parameters; raise ConfigError for one that is wrong."""
 
     def for_workers(self, workers: int) -> Self:
-        """The same rule for p workers, with each hyper-parameter that depends on p made a number."""
+        """The same rule for p workers, with each hyper-parameter that depends on p made a number.
+
+        Raises ConfigError when the rule cannot have so many workers.
+        """
         return self
 
+    def optimizer(self, setting: dict[str, Any]) -> dict[str, Any]:
+        """The local optimizer, given the user's (``{"name": "adam", "learning_rate": ...}``): most rules take any."""
+        return setting
+
     def worker_state(self, x: np.ndarray) -> Arrays:
-        """Vectors a worker keeps between exchanges, made when it has taken the center as its x."""
+        """Arrays a worker keeps between exchanges, made when it has taken the center as its x."""
         return {}
 
     def server_state(self, center: np.ndarray) -> Arrays:
         """Vectors the server keeps beside the center, each of the center's shape; changed by ``apply``."""
         return {}
 
-    def message(self, x: np.ndarray, state: Arrays) -> np.ndarray:
-        """What the worker sends: float32 of x's shape. It may be x itself and must stay as it is until the answer."""
+    def message(self, x: np.ndarray, state: Arrays, steps: int) -> np.ndarray:
+        """What the worker sends: float32 of x's shape. It may be x itself and must stay as it is until the answer.
+
+        ``steps`` is the number of local steps since the last exchange; less than tau at the end of an epoch. For
+        ``local`` "gradients" and "averaged_gradients", ``x`` is the gradient.
+        """
         return x
 
     def apply(
@@ -96,22 +128,34 @@ class Rule:
         """Work the server's answer into the worker's x, in place."""
         raise NotImplementedError
 
+    def published(self, center: np.ndarray, state: Arrays) -> np.ndarray:
+        """What result "center" publishes: the center, or the vector of the server's state that stands for it."""
+        return center
+
     def to_config(self) -> dict[str, Any]:
         """Name and hyper-parameters as plain values; ``rule_from_config`` reads them back."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
     # Checks that rules share. Fields are frozen, so a value that is normalised (a NumPy integer) goes in this way.
 
-    def _integer(self, field: str, *, at_least: int) -> None:
+    def _period(self) -> None:
+        words = ("epoch", "fit") if self.synchronous else ("auto", "epoch", "fit")
+        if isinstance(self.communication_period, str) and self.communication_period in words:
+            return
+        wanted = "a whole number of at least 1, or " + " or ".join(f'"{word}"' for word in words)
+        self._integer("communication_period", at_least=1, wanted=wanted)
+
+    def _integer(self, field: str, *, at_least: int, wanted: str = "") -> None:
         value = getattr(self, field)
+        wanted = wanted or f"a whole number of at least {at_least}"
         try:
             if isinstance(value, bool | np.bool_):
                 raise TypeError
             number = operator.index(value)
         except TypeError:
-            raise self._wrong(field, f"a whole number of at least {at_least}") from None
+            raise self._wrong(field, wanted) from None
         if number < at_least:
-            raise self._wrong(field, f"a whole number of at least {at_least}")
+            raise self._wrong(field, wanted)
         object.__setattr__(self, field, number)
 
     def _real(self, field: str, *, above: float, at_most: float, or_else: str = "") -> None:

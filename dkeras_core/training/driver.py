@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dkeras_core.data.spool import Column
 from dkeras_core.errors import TrainingError
 from dkeras_core.exchange import ParameterServer, new_secret, versions
+from dkeras_core.rules import Rule
 from dkeras_core.training.curve import Curve
 from dkeras_core.training.task import TrainingTask
 
@@ -54,21 +56,40 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What the driver needs beside the model and the rows."""
+    """What the driver needs beside the model and the rows; what is not described here is in ``TrainingTask``.
 
-    rule: Any
+    result : str or None
+        "mean", "center", "ema" or "ensemble"; None for the rule's own choice.
+    wire : str
+        How dense vectors travel: "float32", "bfloat16" or "float16".
+    barrier_deadline : float
+        Seconds that the workers of a synchronous rule wait for the last one of a round.
+    """
+
+    rule: Rule
     optimizer: dict[str, Any]
-    loss: str
+    loss: Any
     epochs: int
     batch_size: int
     workers: int
-    features: int
     rows: int
+    inputs: tuple[Column, ...]
+    labels: tuple[Column, ...] = (Column("label"),)
+    weight: str | None = None
+    class_weight: dict[int, float] | None = None
     seed: int = 1
     threads: int = 1
-    result: str = "mean"
+    result: str | None = None
+    learning_rate_scale: float = 1.0
+    warmup: float = 0.0
+    warm_start: int = 0
+    overlap: bool = False
+    exchange_share: float = 0.05
+    on_nonfinite: str = "stop"
+    wire: str = "float32"
     join_deadline: float = 180.0
     silence_deadline: float = 300.0
+    barrier_deadline: float = 300.0
     server: ServerSettings = field(default_factory=ServerSettings)
 
 
@@ -127,8 +148,17 @@ def train(
             batch_size=settings.batch_size,
             workers=settings.workers,
             seed=settings.seed,
-            features=settings.features,
+            inputs=settings.inputs,
+            labels=settings.labels,
+            weight=settings.weight,
+            class_weight=settings.class_weight,
             threads=settings.threads,
+            learning_rate_scale=settings.learning_rate_scale,
+            warmup=settings.warmup,
+            warm_start=settings.warm_start,
+            overlap=settings.overlap,
+            exchange_share=settings.exchange_share,
+            on_nonfinite=settings.on_nonfinite,
         )
         launcher.check(task)
         launcher.start(task)
@@ -136,7 +166,9 @@ def train(
         outcome = server.result()
         seconds = time.monotonic() - begun
         _check_rows(accounts, settings)
-        weights = {"mean": outcome.mean, "center": outcome.center, "ema": outcome.ema}[settings.result]
+        weights = {"mean": outcome.mean, "center": outcome.center, "ema": outcome.ema}[
+            settings.result or settings.rule.default_result
+        ]
         account = _account(settings, accounts, server.status(), curve, center.size, seconds)
         return TrainingResult(weights, outcome.center, outcome.ema, outcome.state, account)
     except BaseException as error:
@@ -205,6 +237,6 @@ def _account(settings, accounts, status, curve, parameters, seconds) -> dict[str
         "curve": curve.points(),
         "workers": sorted(accounts, key=lambda account: account["worker"]),
         "versions": versions(),
-        "result": settings.result,
+        "result": settings.result or settings.rule.default_result,
         "exchange": {"count": status.exchanges, "bytes": status.bytes, "shards": status.shards},
     }

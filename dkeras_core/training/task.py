@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dkeras_core.data.spool import Column
+
 
 @dataclass(frozen=True)
 class TrainingTask:
@@ -22,10 +24,28 @@ class TrainingTask:
         The Keras model as JSON.
     optimizer : dict
         ``{"name": ..., **arguments}`` of a Keras optimizer.
+    loss
+        What ``keras.losses.get`` takes; a list or dictionary for several outputs.
+    inputs, labels : tuples of data.spool.Column
+        The columns that a row is made of: one for each input and each output of the model.
+    weight : str or None
+        Column of sample weights.
+    class_weight : dict of int to float, or None
+        Weight of each class.
     workers : int
         Number of workers p of the run.
     threads : int
         Cores a worker may use.
+    learning_rate_scale, warmup : float
+        Factor on the optimizer's learning rate, and the share of a worker's local steps over which it is reached.
+    warm_start : int
+        Local steps that worker 0 makes alone before the others take the center.
+    overlap : bool
+        Let the exchange of one window travel while the next is computed.
+    exchange_share : float
+        With communication_period "auto", the share of the time that exchanging may take.
+    on_nonfinite : str
+        "stop" the run, or "drop" the worker, when a loss or a vector is not finite.
     """
 
     address: tuple[str, int]
@@ -33,11 +53,20 @@ class TrainingTask:
     rule: dict[str, Any]
     architecture: str
     optimizer: dict[str, Any]
-    loss: str
+    loss: Any
     epochs: int
     batch_size: int
     workers: int
     seed: int
-    features: int
+    inputs: tuple[Column, ...]
+    labels: tuple[Column, ...] = (Column("label"),)
+    weight: str | None = None
+    class_weight: dict[int, float] | None = None
     threads: int = 1
+    learning_rate_scale: float = 1.0
+    warmup: float = 0.0
+    warm_start: int = 0
+    overlap: bool = False
+    exchange_share: float = 0.05
+    on_nonfinite: str = "stop"
     connect_deadline: float = 60.0

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dkeras_core.data.feed import Feed
-from dkeras_core.data.spool import Column, Spool
+from dkeras_core.data.spool import Spool
 from dkeras_core.errors import TrainingError
 from dkeras_core.exchange import Client
 from dkeras_core.rules import rule_from_config
@@ -28,7 +28,7 @@ def run_worker(task: TrainingTask, worker: int, attempt: int, batches: Iterable,
     Parameters
     ----------
     batches : iterable of pyarrow.RecordBatch
-        Columns ``features`` (list of float32, ``task.features`` long) and ``label``.
+        The columns that ``task.inputs``, ``task.labels`` and ``task.weight`` name.
     directory : Path
         A local folder with room for the rows; what is written there is removed at the end.
 
@@ -59,7 +59,7 @@ class _WorkerRun:
         self.loss: float | None = None
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
-        columns = [Column("features", shape=(self._task.features,)), Column("label")]
+        columns = [*self._task.inputs, *self._task.labels]
         with Spool.create(directory, columns) as spool:
             rows = self._spool(batches, spool)
             trainer, x, state = self._start()
@@ -123,7 +123,7 @@ class _WorkerRun:
                 loss = trainer.window(window, x)
                 trained = clock()
                 self._count(window, loss)
-                rule.receive(x, self._client.exchange(rule.message(x, state)), state)
+                rule.receive(x, self._client.exchange(rule.message(x, state, window.steps)), state)
                 exchanged = clock()
                 self.exchanges += 1
                 self.seconds["wait"] += fetched - at

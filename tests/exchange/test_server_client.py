@@ -130,7 +130,7 @@ class StaleDownpour(Rule):
     def server_state(self, center):
         return {"velocity": np.zeros_like(center)}
 
-    def message(self, x, state):
+    def message(self, x, state, steps):
         return np.subtract(x, state["pulled"], out=state["update"])
 
     def apply(self, center, message, answer, state, arrival):
@@ -153,7 +153,7 @@ def test_a_rule_with_states_and_staleness(serve, connect):
 
     def exchange(client, worker):
         xs[worker] += 1
-        rule.receive(xs[worker], client.exchange(rule.message(xs[worker], states[worker])), states[worker])
+        rule.receive(xs[worker], client.exchange(rule.message(xs[worker], states[worker], 1)), states[worker])
         return xs[worker][0], xs[worker][-1]
 
     assert exchange(fast, 1) == (1, 1)  # v = 1, c = 1

@@ -67,7 +67,7 @@ class Simulation:
         self.staleness = []
 
     def exchange(self, worker) -> np.ndarray:
-        message = self.rule.message(self.xs[worker], self.states[worker])
+        message = self.rule.message(self.xs[worker], self.states[worker], self.rule.communication_period)
         answer = np.full_like(message, np.nan)
         for part, span in enumerate(self.spans):
             count = self.counts[part]
@@ -127,7 +127,7 @@ def test_hot_path_works_in_place(name):
     x = np.random.default_rng(0).normal(size=8).astype(np.float32)
     center, answer = np.zeros_like(x), np.empty_like(x)
     state = rule.worker_state(x)
-    message = rule.message(x, state)
+    message = rule.message(x, state, 10)
     assert message.dtype == np.float32
     assert rule.apply(center, message, answer, rule.server_state(center), Arrival(0, 0, 0)) is None
     assert rule.receive(x, answer, state) is None

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from dkeras_core import rules
+from dkeras_core.data.spool import Column
 from dkeras_core.errors import TrainingError
 from dkeras_core.training.driver import TrainingSettings, train
 
@@ -87,7 +88,7 @@ def run(model, parts, folder, *, rows=None, epochs=3, launcher=None, result="mea
         "epochs": epochs,
         "batch_size": 32,
         "workers": len(parts),
-        "features": FEATURES,
+        "inputs": (Column("features", shape=(FEATURES,)),),
         "rows": rows if rows is not None else sum(batch.num_rows for part in parts for batch in part),
         "result": result,
     }
