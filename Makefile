@@ -9,12 +9,14 @@ SEED ?= 1
 # DATA=/path/training.csv takes a file of the 2014 challenge as it is; without it synthetic events are made
 DATA ?=
 ARGS ?=
-
+# make bench ONLY=exchange
 BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
 
-.PHONY: help submit test test-fast lint format env tools test-tools data doctor
+ONLY ?=
+
+.PHONY: help submit test test-fast bench lint format env tools test-tools data doctor
 .PHONY: cluster-up cluster-down cluster-status clean distclean
 
 help: ## list the targets
@@ -28,6 +30,9 @@ test: test-tools ## all tests, those on real HDFS and YARN included
 
 test-fast: test-tools ## the unit tests alone
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow" $(ARGS)
+
+bench: test-tools ## ratios against Keras, raw sockets and other systems (ONLY=name runs one)
+	@$(BIN)/python tests/benchmarks/run.py $(ONLY)
 
 lint: test-tools ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
