@@ -9,12 +9,12 @@ SEED ?= 1
 # DATA=/path/training.csv takes a file of the 2014 challenge as it is; without it synthetic events are made
 DATA ?=
 ARGS ?=
-# make bench ONLY=exchange
+# make bench ONLY=exchange runs that one
+ONLY ?=
+
 BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
-
-ONLY ?=
 
 .PHONY: help submit test test-fast bench lint format env tools test-tools data doctor
 .PHONY: cluster-up cluster-down cluster-status clean distclean
