@@ -17,22 +17,26 @@ _DEADLINE = 300  # seconds for a window to be read from the local disk
 
 
 class Window(NamedTuple):
-    """k batches of b rows for one exchange: arrays ``[k, b, ...]``; several inputs are a tuple of arrays.
+    """k batches of b rows for one exchange: arrays ``[k, b, ...]``; several inputs or outputs are a tuple of arrays.
 
     The arrays are buffers of the feed, valid until the next window is asked for.
     """
 
     features: np.ndarray | tuple[np.ndarray, ...]
-    labels: np.ndarray
+    labels: np.ndarray | tuple[np.ndarray, ...]
     weights: np.ndarray | None
 
     @property
     def steps(self) -> int:
-        return self.labels.shape[0]
+        return self._first.shape[0]
 
     @property
     def rows(self) -> int:
-        return self.labels.shape[0] * self.labels.shape[1]
+        return self._first.shape[0] * self._first.shape[1]
+
+    @property
+    def _first(self) -> np.ndarray:
+        return self.features[0] if isinstance(self.features, tuple) else self.features
 
 
 class Feed:
@@ -53,8 +57,11 @@ class Feed:
         b and tau.
     seed : int
         Workers take different seeds.
-    features, label, weight : str or sequence of str, str, str or None
-        Names of the spool's columns; several features become a tuple, for models with several inputs.
+    features, label : str or sequence of str
+        Names of the spool's columns. A sequence becomes a tuple of arrays, for models with several inputs or outputs;
+        a column may be both input and label.
+    weight : str or None
+        The column of sample weights.
     memory : int
         Bytes of the shuffle buffer.
     prefetch : int
@@ -63,7 +70,7 @@ class Feed:
     Raises
     ------
     ConfigError
-        A size below 1, or ``memory`` too small for one window.
+        A size below 1, no input or no label, or ``memory`` too small for one window.
     DataError
         The spool has no row, or not these columns.
     """
@@ -76,7 +83,7 @@ class Feed:
         communication_period: int = 10,
         seed: int = 0,
         features: str | Sequence[str] = "features",
-        label: str = "label",
+        label: str | Sequence[str] = "label",
         weight: str | None = None,
         memory: int = 256 << 20,
         prefetch: int = 2,
@@ -86,7 +93,10 @@ class Feed:
                 f"batch size {batch_size} and communication period {communication_period} must be at least 1, "
                 f"prefetch {prefetch} at least 0"
             )
-        names = [*([features] if isinstance(features, str) else features), label, *([weight] if weight else [])]
+        groups = [_names(features), _names(label), [weight] if weight else []]
+        if not groups[0] or not groups[1]:
+            raise ConfigError("a feed needs at least one input column and one label column")
+        names = [name for group in groups for name in group]
         missing = [name for name in names if name not in spool.arrays]
         if missing:
             raise DataError(f"the spool has no column {missing[0]!r}; it has {', '.join(spool.arrays)}")
@@ -97,7 +107,8 @@ class Feed:
         self.communication_period = communication_period
         self._spool = spool
         self._columns = [spool.arrays[name] for name in names]
-        self._single = isinstance(features, str)
+        self._inputs = len(groups[0])
+        self._single = isinstance(features, str), isinstance(label, str)
         self._weighted = weight is not None
         self._seed = seed
         self._prefetch = prefetch
@@ -155,8 +166,9 @@ class Feed:
 
     def _window(self, arrays) -> Window:
         weights = arrays.pop() if self._weighted else None
-        labels = arrays.pop()
-        return Window(arrays[0] if self._single else tuple(arrays), labels, weights)
+        inputs, labels = tuple(arrays[: self._inputs]), tuple(arrays[self._inputs :])
+        one_input, one_label = self._single
+        return Window(inputs[0] if one_input else inputs, labels[0] if one_label else labels, weights)
 
     def _shuffled(self, epoch: int):
         """Yield (columns, order, last): gather rows ``order`` of ``columns``; only the last order may leave a rest."""
@@ -230,6 +242,10 @@ class Feed:
             raise TrainingError(
                 f"no rows came from the spool in {self._spool.folder} for {_DEADLINE} s", "check that disk"
             ) from None
+
+
+def _names(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 class _Stopped(Exception):

@@ -59,13 +59,14 @@ class Spool:
 
     @classmethod
     def create(cls, folder: str | Path, columns: Sequence[Column]) -> Spool:
-        """Open an empty spool in ``folder``, which must exist.
+        """Open an empty spool in ``folder``, which must exist; a column that is given twice is kept once.
 
         Raises
         ------
         StorageError
             The folder is missing or cannot be written.
         """
+        columns = tuple(dict.fromkeys(columns))  # the label of an autoencoder is its input
         names = [column.name for column in columns]
         if not names or len(set(names)) != len(names):
             raise DataError(f"a spool needs columns with names of their own, got {names}")

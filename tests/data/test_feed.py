@@ -123,6 +123,39 @@ def test_several_inputs_keep_their_order(tmp_path):
             np.testing.assert_array_equal(a[..., 1], window.labels)
 
 
+def test_several_outputs_keep_their_order(tmp_path):
+    columns = [Column("x"), Column("kind", "int32"), Column("size", shape=(2,)), Column("weight")]
+    with Spool.create(tmp_path, columns) as spool:
+        ids = pa.array(range(9))
+        table = {"x": ids, "kind": ids, "size": pa.array([[i, -i] for i in range(9)]), "weight": ids}
+        spool.append(pa.record_batch(table))
+        spool.seal()
+        feed = Feed(spool, batch_size=2, communication_period=2, features="x", label=("size", "kind"), weight="weight")
+        rows = 0
+        for window in feed.windows(0):
+            size, kind = window.labels
+            assert (kind.dtype, size.shape) == (np.int32, (*kind.shape, 2))
+            np.testing.assert_array_equal(kind, window.features)
+            np.testing.assert_array_equal(size[..., 1], -window.features)
+            np.testing.assert_array_equal(window.weights, window.features)
+            assert (window.steps, window.rows) == (kind.shape[0], kind.size)
+            rows += window.rows
+        assert rows == 9
+
+
+def test_a_sequence_of_one_stays_a_tuple(spooled):
+    window = next(Feed(spooled(5), features=["features"], label=["label"]).windows(0))
+    assert [type(part) for part in window] == [tuple, tuple, type(None)]
+
+
+def test_a_column_may_be_input_and_label(tmp_path):
+    with Spool.create(tmp_path, [Column("x", shape=(2,)), Column("x", shape=(2,))]) as spool:
+        spool.append(pa.record_batch({"x": pa.array([[i, 2 * i] for i in range(7)])}))
+        spool.seal()
+        for window in Feed(spool, features="x", label="x").windows(0):
+            np.testing.assert_array_equal(window.features, window.labels)
+
+
 def test_a_window_stays_untouched_until_the_next_is_asked_for(spooled):
     feed = Feed(spooled(3000), batch_size=4, communication_period=3, prefetch=2)
     for number, window in enumerate(feed.windows(0)):
@@ -167,6 +200,8 @@ def test_lost_rows_are_noticed(spooled, monkeypatch):
         ({"batch_size": 0}, ConfigError, "batch size 0"),
         ({"communication_period": 0}, ConfigError, "communication period 0"),
         ({"prefetch": -1}, ConfigError, "prefetch -1"),
+        ({"features": []}, ConfigError, "at least one input column"),
+        ({"label": ()}, ConfigError, "one label column"),
         ({"label": "labels"}, DataError, "no column 'labels'; it has features, label, weight"),
         ({"memory": 100}, ConfigError, "100 bytes of shuffle buffer hold 8 rows, two windows are 640"),
     ],

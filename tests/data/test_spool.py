@@ -159,7 +159,7 @@ def test_missing_column_wrong_count_and_order_of_calls(tmp_path):
         with pytest.raises(DataError, match="sealed: no rows"):
             spool.append(batch())
     with pytest.raises(DataError, match="names of their own"):
-        Spool.create(tmp_path, [Column("x"), Column("x")])
+        Spool.create(tmp_path, [Column("x"), Column("x", "int32")])
 
 
 def test_an_empty_spool(tmp_path):
