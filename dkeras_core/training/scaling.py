@@ -1,0 +1,87 @@
+"""The learning rate for p workers: how far it is raised, how it is reached, and how many steps one worker goes ahead.
+
+Each of p workers makes 1/p of the steps that sequential training would make. Elastic averaging moves the center no
+faster than one worker, so with many workers an unchanged rate leaves the model under-trained; rules that add up the
+workers' updates move p times as fast, and need the contrary. The figures come from the runs in docs/convergence.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from dkeras_core.errors import ConfigError
+
+WARMUP = 0.1  # share of a worker's local steps; a raised rate that starts at once can throw the first steps far off
+
+# The step size of these does not depend on the size of the gradient, so a rate four times as high is the most they bear
+ADAPTIVE = frozenset(
+    ["adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "ftrl", "lion", "lamb", "adafactor", "muon"]
+)
+
+# What a rule does with the steps of p workers at once
+ELASTIC = frozenset({"asynchronous_easgd", "easgd", "eamsgd"})
+OUTER_MOMENTUM = frozenset({"slowmo", "diloco"})
+ADDING = frozenset({"downpour", "mdownpour", "adownpour", "mvadownpour"})
+GLOBAL_BATCH = frozenset({"gradient_averaging"})
+
+
+class Scaling(NamedTuple):
+    """How a run changes the optimizer's learning rate.
+
+    scale : factor on the learning rate, reached after the warm-up.
+    warmup : share of a worker's local steps over which the rate rises to it.
+    warm_start : local steps that worker 0 makes alone before the others take the center.
+    """
+
+    scale: float = 1.0
+    warmup: float = 0.0
+    warm_start: int = 0
+
+
+def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | float = "auto") -> Scaling:
+    """Return the learning-rate scaling of a run.
+
+    Parameters
+    ----------
+    optimizer : mapping
+        ``{"name": ..., "learning_rate": ...}`` or Keras' ``{"class_name": ..., "config": ...}``.
+    workers : int
+        p, at least 1.
+    rule : str
+        Name of the algorithm.
+    mode : "auto", "none", or a number above 0
+        "auto" is the choice measured for this rule, p and kind of optimizer; "none" leaves the rate as it is; a number
+        is the factor itself, with warm-up when it is above 1.
+
+    Raises
+    ------
+    ConfigError
+        ``mode`` is none of these.
+    """
+    if isinstance(mode, int | float) and not isinstance(mode, bool) and math.isfinite(mode) and mode > 0:
+        return Scaling(float(mode), WARMUP if mode > 1 else 0.0)
+    if mode not in ("auto", "none"):
+        raise ConfigError(
+            f'training.learning_rate_scaling must be "auto", "none" or a number above 0, not {mode!r}',
+            'leave it out for "auto", which raises the rate as the number of workers asks for',
+        )
+    if mode == "none" or workers == 1:
+        return Scaling()
+    adaptive = str(optimizer.get("name", optimizer.get("class_name", ""))).lower() in ADAPTIVE
+    scale = _scale(rule, workers, adaptive)
+    return Scaling(scale, WARMUP if scale > 1 else 0.0)
+
+
+def _scale(rule: str, p: int, adaptive: bool) -> float:
+    if rule in ELASTIC:
+        most = 4.0 if adaptive else 8.0
+        return min(most, max(1.0, math.sqrt(p / 4) if adaptive else p / 2))
+    if rule in OUTER_MOMENTUM:
+        return 1.0 if adaptive else min(4.0, max(1.0, p / 8))
+    if rule in GLOBAL_BATCH:
+        return math.sqrt(p) / 2 if adaptive and p > 4 else 1.0 if adaptive else min(8.0, float(p))
+    if rule in ADDING:
+        return min(1.0, 4.0 / p)
+    return 1.0
