@@ -1,9 +1,9 @@
 """The same work in Elephas: its asynchronous mode per batch (tau = 1), and its synchronous mode.
 
 Both sides train the 380,402-parameter model with SGD, batch 32, two workers on ``local[2]`` of the same Spark, pinned
-to the same two cores. Elephas runs in an environment of its own (envs/elephas.lock) with its default HTTP server, which is
-the faster of its two here, and Flask's debugger off. The rate is marginal: rows of the further epochs over the further
-seconds, so that neither side's start-up counts.
+to the same two cores. Elephas runs in an environment of its own (envs/elephas.lock) with its default HTTP server, the
+faster of its two here. The rate is marginal: rows of the further epochs over the further seconds, so that neither
+side's start-up counts.
 """
 
 from __future__ import annotations
