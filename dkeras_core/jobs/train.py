@@ -16,6 +16,7 @@ def run(context: Context, outcome: dict) -> dict:
     from dkeras_core.learning import model_io
     from dkeras_core.learning.flat import FlatModel
     from dkeras_core.learning.settings import configure_threads
+    from dkeras_core.training.address import server_settings
     from dkeras_core.training.driver import TrainingSettings, train
     from dkeras_core.training.spark import SparkLauncher
 
@@ -43,7 +44,7 @@ def run(context: Context, outcome: dict) -> dict:
         result=training.result,
         join_deadline=training.join_deadline,
         silence_deadline=training.silence_deadline,
-        server=_server(context),
+        server=server_settings(context.spark),
     )
     frame = context.spark.read.parquet(f"{dataset['path']}/train")
     result = train(
@@ -74,11 +75,3 @@ def _build(context: Context, features: int):
     if source["json"]:
         source["json"] = Path(source["json"]).name
     return build_model(source, n_features=features)
-
-
-def _server(context: Context):
-    from dkeras_core.training.driver import ServerSettings
-
-    conf = context.spark.sparkContext.getConf()
-    advertise = conf.get("spark.driver.host")
-    return ServerSettings(host=conf.get("spark.driver.bindAddress", advertise), advertise=advertise)
