@@ -1,4 +1,4 @@
-"""The loss as the workers report it: over time, over rows, bounded in size however long the run is."""
+"""What the workers report while they train: their loss over time and rows, bounded in size however long the run is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ LIMIT = 400  # points kept for each worker: more cannot be told apart in a chart
 
 
 class Curve:
-    """Collects the workers' reports ``{"rows", "loss"}``; safe to call from the server's threads."""
+    """Collects the workers' reports; safe to call from the server's threads.
+
+    A report holds ``rows`` (trained so far by this attempt) and ``loss`` (the mean since its last report with one),
+    and perhaps ``seconds``: what went so far into compute, exchange and wait.
+    """
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -19,6 +23,8 @@ class Curve:
         self._stride: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._last: dict[int, tuple[int, float | None]] = {}
+        self._sums: dict[int, tuple[int, float]] = {}  # rows whose loss is known, and the sum of their losses
+        self._seconds: dict[int, dict[str, float]] = {}
         self._window: list[tuple[float, int]] = []
 
     def add(self, worker: int, attempt: int, report: dict[str, Any]) -> None:
@@ -27,9 +33,13 @@ class Curve:
             rows, loss = int(report.get("rows", 0)), report.get("loss")
             if rows < self._last.get(worker, (0, None))[0]:  # a newer attempt begins again
                 self._points.pop(worker, None)
+                self._sums.pop(worker, None)
             self._last[worker] = (rows, loss)
+            self._seconds[worker] = report.get("seconds") or self._seconds.get(worker, {})
             if loss is None:
                 return
+            known, total = self._sums.get(worker, (0, 0.0))
+            self._sums[worker] = (rows, total + float(loss) * (rows - known))
             seen = self._seen[worker] = self._seen.get(worker, -1) + 1
             stride = self._stride.setdefault(worker, 1)
             if seen % stride:
@@ -56,7 +66,24 @@ class Curve:
                 "epochs": settings.epochs,
                 "rows_per_second": round((rows - rows_then) / elapsed, 1) if elapsed > 0 else 0.0,
                 "loss": round(sum(losses) / len(losses), 6) if losses else None,
+                "exchange_share": self._share(),
             }
+
+    def _share(self) -> float | None:
+        """Share of exchange and wait in the time since training began, over all workers."""
+        lost = sum(seconds.get("exchange", 0.0) + seconds.get("wait", 0.0) for seconds in self._seconds.values())
+        whole = lost + sum(seconds.get("compute", 0.0) for seconds in self._seconds.values())
+        return round(lost / whole, 4) if whole else None
+
+    def totals(self) -> tuple[int, float]:
+        """Rows of all workers whose loss is known, and the sum of the losses over them."""
+        with self._lock:
+            return sum(rows for rows, _ in self._sums.values()), sum(total for _, total in self._sums.values())
+
+    def latest(self) -> dict[int, tuple[int, float]]:
+        """Rows and loss of each worker's last report."""
+        with self._lock:
+            return {worker: (rows, loss) for worker, (rows, loss) in self._last.items() if loss is not None}
 
     def points(self) -> list[dict[str, Any]]:
         """Return the points of all workers in order of time."""

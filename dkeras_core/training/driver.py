@@ -7,18 +7,32 @@ local processes run the same training.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from dkeras_core.data.spool import Column
-from dkeras_core.errors import TrainingError
-from dkeras_core.exchange import ParameterServer, new_secret, versions
-from dkeras_core.rules import Rule
+from dkeras_core.errors import DataError, TrainingError
+from dkeras_core.exchange import ParameterServer, new_secret
+from dkeras_core.training.account import check_rows, make_account
 from dkeras_core.training.curve import Curve
+from dkeras_core.training.history import History
+from dkeras_core.training.monitor import Monitor
+from dkeras_core.training.settings import EarlyStopping, ServerSettings, TrainingSettings
 from dkeras_core.training.task import TrainingTask
+from dkeras_core.training.validation import Validation
+
+__all__ = [
+    "EarlyStopping",
+    "History",
+    "Launcher",
+    "ServerSettings",
+    "TrainingResult",
+    "TrainingSettings",
+    "Validation",
+    "train",
+]
 
 # What a worker says when it leaves with an error that another attempt would meet again
 FATAL = ("TrainingError:", "DataError:", "ConfigError:", "StorageError:")
@@ -35,62 +49,19 @@ class Launcher(Protocol):
 
 
 @dataclass(frozen=True)
-class ServerSettings:
-    """Where the parameter server binds and what it tells executors; ``port`` is 0, a number or a range."""
-
-    host: str = "127.0.0.1"
-    advertise: str | None = None
-    port: int | tuple[int, int] = 0
-
-
-@dataclass(frozen=True)
 class TrainingResult:
-    """What a run gives: flat vectors of shape (n,) and the account of the run (``train.json``)."""
+    """What a run gives.
 
-    weights: np.ndarray
+    ``weights`` is float32[n], or a list of the workers' vectors when the result is "ensemble"; ``state`` the averaged
+    non-trainable state, or None; ``account`` what becomes ``train.json``.
+    """
+
+    weights: np.ndarray | list[np.ndarray]
     center: np.ndarray
     ema: np.ndarray
     state: np.ndarray | None
     account: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What the driver needs beside the model and the rows; what is not described here is in ``TrainingTask``.
-
-    result : str or None
-        "mean", "center", "ema" or "ensemble"; None for the rule's own choice.
-    wire : str
-        How dense vectors travel: "float32", "bfloat16" or "float16".
-    barrier_deadline : float
-        Seconds that the workers of a synchronous rule wait for the last one of a round.
-    """
-
-    rule: Rule
-    optimizer: dict[str, Any]
-    loss: Any
-    epochs: int
-    batch_size: int
-    workers: int
-    rows: int
-    inputs: tuple[Column, ...]
-    labels: tuple[Column, ...] = (Column("label"),)
-    weight: str | None = None
-    class_weight: dict[int, float] | None = None
-    seed: int = 1
-    threads: int = 1
-    result: str | None = None
-    learning_rate_scale: float = 1.0
-    warmup: float = 0.0
-    warm_start: int = 0
-    overlap: bool = False
-    exchange_share: float = 0.05
-    on_nonfinite: str = "stop"
-    wire: str = "float32"
-    join_deadline: float = 180.0
-    silence_deadline: float = 300.0
-    barrier_deadline: float = 300.0
-    server: ServerSettings = field(default_factory=ServerSettings)
+    history: History
 
 
 def train(
@@ -100,6 +71,9 @@ def train(
     settings: TrainingSettings,
     launcher: Launcher,
     observe: Callable[[dict[str, Any]], None] = lambda state: None,
+    *,
+    validation: Validation | None = None,
+    callbacks: Sequence[Any] = (),
     interval: float = 0.5,
 ) -> TrainingResult:
     """Train from ``center`` and return the result.
@@ -114,12 +88,25 @@ def train(
         Initial non-trainable state (batch normalisation).
     observe : callable
         Is given the fields of ``progress.json`` that training knows, every ``interval`` seconds.
+    validation : Validation or None
+        Rows on which the center is evaluated at the ends of epochs, and the result at the end.
+    callbacks : sequence of keras.callbacks.Callback
+        Called in the driver at the ends of epochs, with a model that holds the center's weights.
 
     Raises
     ------
+    ConfigError
+        Settings, callbacks or metrics that cannot work.
+    DataError
+        Fewer rows than workers.
     TrainingError
         No worker joined in time, a worker was lost for good, or rows trained differ from rows in.
     """
+    if settings.rows < settings.workers:
+        raise DataError(
+            f"{settings.rows} rows cannot be shared by {settings.workers} workers",
+            f"use at most {max(settings.rows, 1)} workers, or more rows",
+        )
     secret = new_secret()
     curve = Curve()
     server = ParameterServer(
@@ -134,6 +121,7 @@ def train(
         on_report=curve.add,
         silence_deadline=settings.silence_deadline,
     )
+    monitor = Monitor(architecture, settings, server, curve, state, validation, callbacks)
     begun = time.monotonic()
     server.start()
     try:
@@ -161,34 +149,41 @@ def train(
             on_nonfinite=settings.on_nonfinite,
         )
         launcher.check(task)
+        monitor.start()
         launcher.start(task)
-        accounts = _watch(server, launcher, settings, curve, observe, interval)
+        accounts = _watch(server, launcher, settings, curve, monitor, observe, interval)
         outcome = server.result()
         seconds = time.monotonic() - begun
-        _check_rows(accounts, settings)
-        weights = {"mean": outcome.mean, "center": outcome.center, "ema": outcome.ema}[
-            settings.result or settings.rule.default_result
-        ]
-        account = _account(settings, accounts, server.status(), curve, center.size, seconds)
-        return TrainingResult(weights, outcome.center, outcome.ema, outcome.state, account)
+        check_rows(accounts, settings)
+        weights = {"mean": outcome.mean, "center": outcome.center, "ema": outcome.ema}[settings.chosen_result]
+        trained = sum(account["rows_trained"] for account in accounts)
+        weights, final_state = monitor.finish(weights, outcome.state, trained)
+        account = make_account(settings, accounts, server.status(), curve, monitor.history, center.size, seconds)
+        return TrainingResult(weights, outcome.center, outcome.ema, final_state, account, monitor.history)
     except BaseException as error:
         server.fail(str(error) or type(error).__name__)
         launcher.cancel()
         raise
     finally:
         server.stop()
+        monitor.close()
 
 
-def _watch(server, launcher, settings, curve, observe, interval) -> list[dict]:
-    """Follow the run until all workers have ended; notice those that never came."""
+def _watch(server, launcher, settings, curve, monitor, observe, interval) -> list[dict]:
+    """Follow the run until all workers have ended; notice those that never came, and when it is time to stop."""
     total = settings.rows * settings.epochs
     joined_by = time.monotonic() + settings.join_deadline
     while True:
         accounts = launcher.poll()
         status = server.status()
-        observe(curve.state(total, settings) | {"workers": status.counts(), "message": _message(status, launcher)})
+        state = curve.state(total, settings)
+        observe(state | monitor.values | {"workers": status.counts(), "message": _message(status, launcher)})
         if accounts is not None:
             return accounts
+        monitor.tick(state["rows"])
+        if monitor.stop and monitor.history.stopped is None:
+            monitor.history.stopped = monitor.stop
+            server.request_stop(monitor.stop)
         for worker in status.workers:
             if worker.state == "lost" and worker.reason.startswith(FATAL):
                 raise TrainingError(f"worker {worker.worker} on {worker.host} gave up: {worker.reason}")
@@ -209,34 +204,3 @@ def _message(status, launcher: Launcher) -> str:
     if status.joined < status.expected:
         return f"{status.joined} of {status.expected} workers have joined, {launcher.describe()}"
     return ""
-
-
-def _check_rows(accounts: list[dict], settings: TrainingSettings) -> None:
-    rows = sum(account["rows"] for account in accounts)
-    trained = sum(account["rows_trained"] for account in accounts)
-    if rows != settings.rows or trained != settings.rows * settings.epochs:
-        raise TrainingError(
-            f"rows do not add up: {settings.rows} rows in the training split, {rows} reached the workers, "
-            f"{trained} were trained in {settings.epochs} epochs",
-            "the input may have changed while it was read; run again",
-        )
-
-
-def _account(settings, accounts, status, curve, parameters, seconds) -> dict[str, Any]:
-    trained = sum(account["rows_trained"] for account in accounts)
-    return {
-        "algorithm": settings.rule.to_config(),
-        "optimizer": settings.optimizer,
-        "parameters": int(parameters),
-        "epochs": settings.epochs,
-        "batch_size": settings.batch_size,
-        "rows_in": settings.rows,
-        "rows_trained": trained,
-        "seconds": round(seconds, 3),
-        "rows_per_second": round(trained / seconds, 1),
-        "curve": curve.points(),
-        "workers": sorted(accounts, key=lambda account: account["worker"]),
-        "versions": versions(),
-        "result": settings.result or settings.rule.default_result,
-        "exchange": {"count": status.exchanges, "bytes": status.bytes, "shards": status.shards},
-    }
