@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Center:
     values : float32 array of shape (n,), n > 0
         Initial center; copied. Raises ConfigError for another shape, type, or a value that is not finite.
     workers : int
-        p; the moving average takes a sample every max(16, p) exchanges.
+        p; the moving average takes a sample every max(16, p) messages.
     shard : int
         Values in a shard.
     """
@@ -61,7 +62,7 @@ class Center:
         self._counts = [0] * parts
         state = rule.server_state(self.values)
         self._state = [{name: vector[span] for name, vector in state.items()} for span in self.spans]
-        self._tail = TailAverage(self.values, parts, max(16, workers))
+        self._tail = TailAverage(self.values, parts, -(-16 // workers) if rule.synchronous else max(16, workers))
         self._finals = ShardedMean(self.size, parts)
 
     @property
@@ -85,6 +86,26 @@ class Center:
             self._tail.update(part, span, center, count + 1)
         return count + 1
 
+    def meet(self, part: int, messages: Sequence[np.ndarray], answer: np.ndarray) -> None:
+        """Apply the mean of one shard of several workers' messages and fill ``answer``, atomically.
+
+        The messages are summed in their order, in the first one's place. Raises BadPush, with the center unharmed,
+        when the sum is not finite.
+        """
+        span, mean = self.spans[part], messages[0]
+        with np.errstate(over="ignore"):  # found and told below
+            for message in messages[1:]:
+                np.add(mean, message, out=mean)
+        if len(messages) > 1:
+            check_finite(mean, span.start, self.size)
+            np.divide(mean, np.float32(len(messages)), out=mean)
+        center = self.values[span]
+        with self._locks[part]:
+            count = self._counts[part]
+            self._rule.apply(center, mean, answer, self._state[part], Arrival(0, count, 0, len(messages)))
+            self._counts[part] = count + 1
+            self._tail.update(part, span, center, count + 1)
+
     def read(self, part: int, out: np.ndarray) -> int:
         """Copy one shard of the center into ``out``; return the count of exchanges on it."""
         with self._locks[part]:
@@ -104,6 +125,15 @@ class Center:
         version = self.exchanges
         for part, span in enumerate(self.spans):
             self.read(part, copy[span])
+        return copy, version
+
+    def published(self) -> tuple[np.ndarray, int]:
+        """A copy of what the rule publishes of the center, and the exchanges it holds at least."""
+        copy = np.empty_like(self.values)
+        version = self.exchanges
+        for part, span in enumerate(self.spans):
+            with self._locks[part]:
+                np.copyto(copy[span], self._rule.published(self.values[span], self._state[part]))
         return copy, version
 
     def tail_average(self) -> np.ndarray:

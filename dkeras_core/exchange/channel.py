@@ -63,6 +63,11 @@ class Channel:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
 
+    def let_peer_wait(self) -> None:
+        """Do not break the connection when the peer, though alive, takes no bytes for longer than the timeout."""
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # it also counts while the peer's window is full
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+
     def bind(self, send_key: bytes, receive_key: bytes) -> None:
         """Tag every frame from here on; both sides do this at the same point of the handshake."""
         self._keys = (send_key, receive_key)

@@ -37,6 +37,8 @@ class Client:
         self._over = False
         self.workers = int(welcome["workers"])
         self.size = int(welcome["parameters"])
+        if welcome["synchronous"]:
+            channel.let_peer_wait()
         self._answer = np.empty(self.size, VECTOR)
         self._duplex = Duplex(channel, self._answer, int(welcome["shard"]))
 
@@ -130,6 +132,7 @@ class Client:
         own = self._vector(np.empty(0, VECTOR) if state is None else state, self._state_size, "the state")
         with self._session():
             self._channel.send_control(Kind.FINISH, account)
+            self._expect(Kind.GO)
             if own.size:
                 self._channel.send_vector(Kind.STATE, own)
             self._channel.send_vector(Kind.FINAL, last)
@@ -194,8 +197,11 @@ class Client:
             return None
 
     def _expect(self, kind: Kind) -> tuple[Header, dict[str, Any]]:
-        """The next frame, which has to be of this kind."""
-        return self._only(kind, *self._channel.receive())
+        """The next frame but for WAIT, which has to be of this kind."""
+        while True:
+            header, content = self._channel.receive()
+            if header.kind is not Kind.WAIT:
+                return self._only(kind, header, content)
 
     def _only(self, kind: Kind, header: Header, content: dict[str, Any]) -> tuple[Header, dict[str, Any]]:
         if header.kind is Kind.END:

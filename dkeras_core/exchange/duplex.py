@@ -39,7 +39,8 @@ class Duplex:
     def exchange(self, message: np.ndarray) -> tuple[Header, dict[str, Any]] | None:
         """Send ``message`` and fill the answer; None when it is complete.
 
-        When the server sends a control frame instead (it ends the session), that frame is returned.
+        The server has the channel's timeout for it, anew whenever it says that it waits for others. When it sends
+        another control frame instead (it ends the session), that frame is returned.
         Raises PeerError.
         """
         channel, sock, poll = self._channel, self._channel.sock, self._poll
@@ -55,7 +56,9 @@ class Duplex:
             happened = events[0][1]
             if happened & _READ:
                 control = self._read()
-                if control:
+                if control and control[0].kind is Kind.WAIT:
+                    deadline = time.monotonic() + channel.timeout
+                elif control:
                     return control
                 if self._part == len(self._parts):
                     return None

@@ -39,10 +39,12 @@ class Kind(IntEnum):
     STATE = 10  # both: the non-trainable state
     REPORT = 11  # client: a small dictionary
     REPLY = 12  # server: to a report
-    FINISH = 13  # client: account; STATE and FINAL follow
+    FINISH = 13  # client: account; STATE and FINAL follow when the server says GO
     FINAL = 14  # client: the last vector
     DONE = 15  # server: finish is complete
     LEAVE = 16  # client: goes before it has finished, with the reason
+    GO = 17  # server: to FINISH, now send STATE and FINAL
+    WAIT = 18  # server: others are waited for; comes every second until the answer
 
 
 VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL})

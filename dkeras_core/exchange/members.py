@@ -19,7 +19,10 @@ class Connection(Protocol):
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker as the server sees it; ``silent`` is seconds since its last frame."""
+    """One worker as the server sees it; ``silent`` is seconds since its last frame.
+
+    What counts (exchanges, late) is of the present attempt.
+    """
 
     worker: int
     attempt: int
@@ -30,6 +33,8 @@ class WorkerStatus:
     silent: float
     report: dict[str, Any]
     reason: str  # why it was lost
+    late: int  # synchronous rounds to which it came last
+    late_seconds: float  # that all the others waited for it alone in these rounds
 
 
 @dataclass
@@ -44,6 +49,8 @@ class _Member:
     heard: float = field(default_factory=time.monotonic)
     report: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    late: int = 0
+    late_seconds: float = 0.0
 
 
 class Members:
@@ -91,6 +98,13 @@ class Members:
         if member and member.connection is connection:
             member.exchanges += 1
 
+    def came_last(self, worker: int, seconds: float) -> None:
+        """Count one synchronous round for which the others waited ``seconds`` for this worker alone."""
+        member = self._table.get(worker)
+        if member:
+            member.late += 1
+            member.late_seconds += seconds
+
     def reported(self, worker: int, connection: Connection, report: dict[str, Any]) -> None:
         """Keep the worker's last report."""
         self._update(worker, connection, lambda member: setattr(member, "report", report))
@@ -122,7 +136,17 @@ class Members:
         with self._changed:
             return [
                 WorkerStatus(
-                    m.worker, m.attempt, m.host, m.address, m.state, m.exchanges, now - m.heard, m.report, m.reason
+                    worker=m.worker,
+                    attempt=m.attempt,
+                    host=m.host,
+                    address=m.address,
+                    state=m.state,
+                    exchanges=m.exchanges,
+                    silent=now - m.heard,
+                    report=m.report,
+                    reason=m.reason,
+                    late=m.late,
+                    late_seconds=m.late_seconds,
                 )
                 for _, m in sorted(self._table.items())
             ]

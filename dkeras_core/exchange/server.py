@@ -21,6 +21,7 @@ from dkeras_core.exchange.channel import Channel
 from dkeras_core.exchange.frames import VECTOR
 from dkeras_core.exchange.listener import Listener, advertised
 from dkeras_core.exchange.members import Members, WorkerStatus
+from dkeras_core.exchange.rounds import Rounds
 from dkeras_core.exchange.security import check_secret
 from dkeras_core.exchange.session import Run, Session
 from dkeras_core.exchange.versions import versions as own_versions
@@ -61,9 +62,13 @@ class ServerStatus:
 
 @dataclass(frozen=True)
 class ExchangeResult:
-    """What a run leaves: vectors of shape (n,), and the averaged non-trainable state (None when there is none)."""
+    """What a run leaves: vectors of shape (n,), and the averaged non-trainable state (None when there is none).
+
+    ``published`` is what the rule publishes of the center: the center itself, or an average of it.
+    """
 
     center: np.ndarray
+    published: np.ndarray
     mean: np.ndarray
     ema: np.ndarray
     state: np.ndarray | None
@@ -77,7 +82,7 @@ class ParameterServer:
     Parameters
     ----------
     rule : Rule
-        The asynchronous algorithm.
+        The algorithm; of a synchronous one, ``exchanges`` everywhere counts rounds.
     center : float32 array of shape (n,)
         Initial parameters; copied.
     state : float32 array of shape (m,) or None
@@ -98,6 +103,8 @@ class ParameterServer:
         Seconds that a frame may take once it has begun.
     silence_deadline : float
         Seconds without any frame after which a worker is taken for lost.
+    barrier_deadline : float
+        Seconds that a synchronous round waits for its last worker before the run fails, naming who is missing.
     shard : int
         Values that are exchanged in one atomic step.
 
@@ -119,10 +126,9 @@ class ParameterServer:
         on_report: Callable[[int, int, dict[str, Any]], None] | None = None,
         timeout: float = 120.0,
         silence_deadline: float = 600.0,
+        barrier_deadline: float = 300.0,
         shard: int = SHARD,
     ):
-        if rule.synchronous:
-            raise ConfigError(f"the parameter server does not serve synchronous rules such as {rule.name} yet")
         if workers < 1:
             raise ConfigError(f"workers must be at least 1, not {workers}")
         check_secret(secret)
@@ -135,12 +141,15 @@ class ParameterServer:
         self._sessions: dict[Session, threading.Thread] = {}
         self._limit = 2 * workers + 32  # connections at a time: every worker with its next attempt, and probes
         self._listener: Listener | None = None
+        members = Members(workers)
+        values = Center(rule.for_workers(workers), center, workers, shard)
         self._run = Run(
-            center=Center(rule.for_workers(workers), center, workers, shard),
+            center=values,
             state=initial.copy(),
             states=ShardedMean(initial.size, 1),
             state_lock=threading.Lock(),
-            members=Members(workers),
+            members=members,
+            rounds=Rounds(values, members, workers, barrier_deadline, self.fail) if rule.synchronous else None,
             workers=workers,
             secret=secret,
             versions=own_versions() if versions is None else dict(versions),
@@ -219,6 +228,10 @@ class ParameterServer:
         """A copy of the center, consistent shard by shard, and its version: the exchanges it holds at least."""
         return self._run.center.snapshot()
 
+    def published(self) -> tuple[np.ndarray, int]:
+        """As ``snapshot``, of what the rule publishes of the center (``Rule.published``)."""
+        return self._run.center.published()
+
     def wait(self, timeout: float) -> bool:
         """Wait until every worker has finished; False when the time is over first.
 
@@ -249,6 +262,7 @@ class ParameterServer:
                 state = run.states.result([slice(None)])
         return ExchangeResult(
             center=center,
+            published=self.published()[0],
             mean=run.center.mean_of_finals(),
             ema=run.center.tail_average(),
             state=state,

@@ -18,6 +18,7 @@ from dkeras_core.exchange.center import BadPush, Center, check_finite
 from dkeras_core.exchange.channel import Channel, Disconnected
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind, PeerError
 from dkeras_core.exchange.members import Members
+from dkeras_core.exchange.rounds import Rounds
 from dkeras_core.exchange.versions import differences
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Run:
     states: ShardedMean  # of the workers' last states; add under state_lock
     state_lock: threading.Lock
     members: Members
+    rounds: Rounds | None  # of a synchronous rule
     workers: int
     secret: bytes = field(repr=False)
     versions: dict[str, str]
@@ -75,6 +77,8 @@ class Session:
         """Tell the worker that its session is over, also one that waits for an answer; does not wait for anything."""
         if self._set_ended(code, message, next_step) and self._joined:
             self._channel.send_last(self._ended)
+            if self._run.rounds:
+                self._run.rounds.wake()
         # Before the join the handshake is under way, and nothing may come between: _begin tells it then.
 
     def fence(self, message: str) -> None:
@@ -82,10 +86,21 @@ class Session:
         self.end("fenced", message)
         with self._gate:
             pass
+        if self._run.rounds and self._worker is not None:
+            self._run.rounds.leave(self._worker, self)
 
     def close(self) -> None:
         """Break the connection, whatever it is doing."""
         self._channel.abort()
+
+    def check_ended(self) -> None:
+        """Raise when the session is over."""
+        if self._ended:
+            raise _Ended
+
+    def still_waiting(self) -> None:
+        """Tell the worker that its answer waits for others."""
+        self._channel.send_control(Kind.WAIT, {})
 
     def _turn_away(self, code: str, message: str, next_step: str | None) -> None:
         """End the session from its own thread, at whatever point it is."""
@@ -123,6 +138,8 @@ class Session:
             log.exception("%s %s", self._who, reason)
             self._run.fail(f"{self._who} {reason}")
         finally:
+            if self._worker is not None and self._run.rounds:
+                self._run.rounds.leave(self._worker, self)
             if self._worker is not None and self._run.members.gone(self._worker, self, reason) and not self._ended:
                 self._run.note(f"{self._who} {reason}")
             if self._ended:
@@ -156,6 +173,8 @@ class Session:
         if not probe:
             run.members.join(header.worker, header.attempt, host, self._peer, self)
             self._worker = header.worker
+            if run.rounds:
+                run.rounds.join(self._worker)
             self._allocate()
         channel.send_control(
             Kind.WELCOME,
@@ -164,6 +183,7 @@ class Session:
                 "state": run.state.size,
                 "shard": run.center.shard,
                 "workers": run.workers,
+                "synchronous": run.rounds is not None,
             },
         )
         self._left = probe
@@ -179,10 +199,16 @@ class Session:
     def _next(self) -> None:
         """Take one frame and do what it asks."""
         header, content = self._channel.receive(self._run.silence_deadline)
-        self._check_ended()
+        self.check_ended()
         self._run.members.heard(self._worker, self)
         if header.kind is Kind.EXCHANGE:
-            self._exchange(header)
+            self._check_length(header, self._run.center.size)
+            if self._finished:
+                raise FrameError("has finished and can no longer exchange")
+            if self._run.rounds:
+                self._meet(self._run.rounds)
+            else:
+                self._exchange()
         elif header.kind is Kind.REPORT:
             self._report(content)
         elif header.kind is Kind.CENTER:
@@ -194,18 +220,25 @@ class Session:
         else:
             raise FrameError(f"sent a frame out of place ({header.kind.name})")
 
-    def _exchange(self, header: Header) -> None:
-        if self._finished:
-            raise FrameError("has finished and can no longer exchange")
+    def _exchange(self) -> None:
         center, channel, seen = self._run.center, self._channel, self._seen
-        self._check_length(header, center.size)
         deadline, last = time.monotonic() + self._run.timeout, len(self._buffers) - 1
         for part, (message, answer) in enumerate(self._buffers):
             channel.receive_into(message, deadline)
             with self._gate:
-                self._check_ended()
+                self.check_ended()
                 seen[part] = center.exchange(part, message, answer, self._worker, seen[part])
             if part == last:
+                self._run.members.exchanged(self._worker, self)
+            channel.send_vector(Kind.SHARD, answer, part)
+
+    def _meet(self, rounds: Rounds) -> None:
+        center, channel = self._run.center, self._channel
+        for part, (message, _) in enumerate(self._buffers):
+            channel.receive_into(message, time.monotonic() + self._run.timeout)
+            check_finite(message, center.spans[part].start, center.size)
+            answer = rounds.meet(self._worker, self, part, message)
+            if part == len(self._buffers) - 1:
                 self._run.members.exchanged(self._worker, self)
             channel.send_vector(Kind.SHARD, answer, part)
 
@@ -226,6 +259,9 @@ class Session:
         if self._finished:
             raise FrameError("has finished already")
         run, channel = self._run, self._channel
+        if run.rounds:
+            run.rounds.finishing(self._worker, self)
+        channel.send_control(Kind.GO, {})
         state = np.empty_like(run.state)
         if state.size:
             self._expect(Kind.STATE, state.size)
@@ -236,12 +272,14 @@ class Session:
         for part, (message, _) in enumerate(self._buffers):
             channel.receive_into(message, deadline)
             with self._gate:
-                self._check_ended()
+                self.check_ended()
                 run.center.add_final(part, message)
         with run.state_lock:
             run.states.add(0, slice(None), state)
         self._finished = True
         run.members.finished(self._worker, self, account)
+        if run.rounds:
+            run.rounds.finished(self._worker)
         channel.send_control(Kind.DONE, {})
 
     def _expect(self, kind: Kind, size: int) -> None:
@@ -256,7 +294,3 @@ class Session:
                 f"pushed {header.length / VECTOR.itemsize:g} values where the driver's model has {size}",
                 "build the same model on the driver and the executors",
             )
-
-    def _check_ended(self) -> None:
-        if self._ended:
-            raise _Ended

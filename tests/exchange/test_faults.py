@@ -133,6 +133,7 @@ def test_half_a_last_vector_does_not_finish_a_worker(serve, raw, connect, eventu
     server = serve(workers=1)
     channel = raw(server)
     channel.send_control(Kind.FINISH, {})
+    assert channel.receive()[0].kind is Kind.GO
     channel.sock.sendall(channel.frame_header(Kind.FINAL, 0, N * 4) + ones()[:500].tobytes())
     channel.close()
     eventually(lambda: lost(server))
@@ -263,6 +264,7 @@ def test_frames_out_of_place(serve, raw, kind):
 def test_finish_with_something_else_than_the_last_vector(serve, raw):
     channel = raw(serve())
     channel.send_control(Kind.FINISH, {})
+    assert channel.receive()[0].kind is Kind.GO
     channel.send_control(Kind.REPORT, {})
     assert "out of place (REPORT, not FINAL)" in parting(channel)["message"]
 
@@ -271,6 +273,7 @@ def test_an_exchange_after_the_finish(serve, raw):
     server = serve()
     channel = raw(server)
     channel.send_control(Kind.FINISH, {})
+    assert channel.receive()[0].kind is Kind.GO
     channel.send_vector(Kind.FINAL, ones())
     assert channel.receive()[0].kind is Kind.DONE
     channel.send_vector(Kind.EXCHANGE, ones())

@@ -12,7 +12,6 @@ import pytest
 
 from dkeras_core import rules
 from dkeras_core.errors import ConfigError, ExchangeError, TrainingError
-from dkeras_core.exchange import ParameterServer, new_secret
 from dkeras_core.rules import Rule
 
 N = 1000
@@ -228,14 +227,6 @@ def test_wrong_vectors_are_refused_before_they_are_sent(serve, connect, wrong):
 def test_settings_that_cannot_work(serve, settings, message):
     with pytest.raises(ConfigError, match=message):
         serve(**settings)
-
-
-def test_synchronous_rules_are_refused_for_now():
-    class Synchronous(StaleDownpour):
-        synchronous = True
-
-    with pytest.raises(ConfigError, match="synchronous"):
-        ParameterServer(Synchronous(), np.zeros(2, np.float32), workers=1, secret=new_secret())
 
 
 def test_result_needs_a_finished_worker(serve):
