@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dkeras_core.data.shuffle import gather, shuffled
 from dkeras_core.data.spool import Spool
 from dkeras_core.errors import ConfigError, DataError, TrainingError
 
@@ -65,7 +66,8 @@ class Feed:
     memory : int
         Bytes of the shuffle buffer.
     prefetch : int
-        Windows gathered ahead by a thread; 0 gathers in the calling thread.
+        Windows gathered ahead by a thread, fewer where all windows together would take more than ``memory``; 0
+        gathers in the calling thread.
 
     Raises
     ------
@@ -111,8 +113,9 @@ class Feed:
         self._single = isinstance(features, str), isinstance(label, str)
         self._weighted = weight is not None
         self._seed = seed
-        self._prefetch = prefetch
-        self._rows_in_memory = memory // sum(a.nbytes // a.shape[0] for a in self._columns)
+        window = batch_size * communication_period * sum(_dense_row_bytes(a) for a in self._columns)
+        self._prefetch = min(prefetch, max(memory // max(window, 1) - 1, 0))
+        self._rows_in_memory = memory // max(sum(a.nbytes // a.shape[0] for a in self._columns), 1)
         if self.rows > self._rows_in_memory < 2 * batch_size * communication_period:
             raise ConfigError(
                 f"{memory} bytes of shuffle buffer hold {self._rows_in_memory} rows, two windows are "
@@ -158,8 +161,7 @@ class Feed:
                 free = buffers() if callable(buffers) else buffers
                 arrays = []
                 for array, buffer in zip(source, free, strict=True):
-                    # mode="clip" writes straight into the buffer; "raise" would go through a copy of it
-                    np.take(array, order[at : at + rows], axis=0, out=buffer[:rows], mode="clip")
+                    gather(array, order[at : at + rows], buffer[:rows])
                     arrays.append(buffer[:rows].reshape(steps, rows // steps, *array.shape[1:]))
                 yield self._window(arrays)
                 at += rows
@@ -171,31 +173,9 @@ class Feed:
         return Window(inputs[0] if one_input else inputs, labels[0] if one_label else labels, weights)
 
     def _shuffled(self, epoch: int):
-        """Yield (columns, order, last): gather rows ``order`` of ``columns``; only the last order may leave a rest."""
         random = np.random.default_rng([self._seed, epoch])
-        if self.rows <= self._rows_in_memory:
-            yield self._columns, random.permutation(self.rows), True
-            return
         full = self.batch_size * self.communication_period
-        capacity = self._rows_in_memory
-        block = max((capacity - full) // 64, 1)
-        buffers = [np.empty((capacity, *a.shape[1:]), a.dtype) for a in self._columns]
-        starts = random.permutation(np.arange(0, self.rows, block))
-        filled = 0
-        for position, start in enumerate(starts):
-            stop = min(start + block, self.rows)
-            for buffer, column in zip(buffers, self._columns, strict=True):
-                buffer[filled : filled + stop - start] = column[start:stop]
-            self._spool.release()
-            filled += stop - start
-            last = position == len(starts) - 1
-            if last or filled + block > capacity:
-                order = random.permutation(filled)
-                yield buffers, order, last
-                rest = order[filled - filled % full :]
-                for buffer in buffers:
-                    buffer[: len(rest)] = buffer[rest]  # the right side is gathered into a copy first
-                filled = len(rest)
+        return shuffled(self._columns, random, self._rows_in_memory, full, self._spool.release)
 
     def _ahead(self, epoch: int) -> Iterator[Window]:
         """Yield the same windows, gathered by a thread that stays at most ``prefetch`` windows ahead."""
@@ -242,6 +222,10 @@ class Feed:
             raise TrainingError(
                 f"no rows came from the spool in {self._spool.folder} for {_DEADLINE} s", "check that disk"
             ) from None
+
+
+def _dense_row_bytes(column) -> int:
+    return int(np.prod(column.shape[1:], dtype=np.int64)) * column.dtype.itemsize
 
 
 def _names(given: str | Sequence[str]) -> list[str]:

@@ -7,31 +7,21 @@ import mmap
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from dkeras_core.data.columns import to_rows
+from dkeras_core.data.arrow import to_rows
+from dkeras_core.data.columns import Column
+from dkeras_core.data.sparse import SparseRows
 from dkeras_core.errors import DataError, StorageError
 
-
-@dataclass(frozen=True)
-class Column:
-    """One spooled column: an array ``dtype[rows, *shape]``, row after row in C order."""
-
-    name: str
-    dtype: str = "float32"
-    shape: tuple[int, ...] = ()
-
-    @property
-    def row_bytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.dtype).itemsize
+__all__ = ["Column", "Spool"]
 
 
 class Spool:
-    """Append-only columns of fixed width, sealed into read-only memory maps.
+    """Append-only columns, sealed into read-only memory maps: arrays, and for sparse columns SparseRows.
 
     The files have no name in the folder from the moment they are made, so nothing is left behind however the process
     ends; their space is freed when the spool is closed and the last array over its maps is gone. Memory is bounded
@@ -54,8 +44,9 @@ class Spool:
         self.columns = tuple(columns)
         self.rows = 0
         self._files = files
-        self._maps: dict[str, mmap.mmap] = {}
-        self._arrays: dict[str, np.ndarray] | None = None
+        self._bytes = {part: os.fstat(file.fileno()).st_size for part, file in files.items()}
+        self._maps: list[mmap.mmap] = []
+        self._arrays: dict[str, np.ndarray | SparseRows] | None = None
 
     @classmethod
     def create(cls, folder: str | Path, columns: Sequence[Column]) -> Spool:
@@ -72,8 +63,10 @@ class Spool:
             raise DataError(f"a spool needs columns with names of their own, got {names}")
         files = {}
         try:
-            for name in names:
-                files[name] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (closed by the spool)
+            for part in (part for column in columns for part in _parts(column)):
+                files[part] = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 (closed by the spool)
+                if part[1:] == ("offsets",):
+                    _write_all(files[part], np.zeros(1, np.int64))
         except OSError as error:
             for file in files.values():
                 file.close()
@@ -83,7 +76,7 @@ class Spool:
     @property
     def nbytes(self) -> int:
         """Bytes on disk."""
-        return self.rows * sum(column.row_bytes for column in self.columns)
+        return sum(self._bytes.values())
 
     def append(self, batch) -> int:
         """Append the spool's columns of a pyarrow.RecordBatch and return its number of rows; other columns are ignored.
@@ -101,11 +94,19 @@ class Spool:
         blocks = [to_rows(batch, column, self.rows) for column in self.columns]
         try:
             for column, block in zip(self.columns, blocks, strict=True):
-                _write_all(self._files[column.name], block)
+                for part, array in zip(_parts(column), self._as_written(column, block), strict=True):
+                    _write_all(self._files[part], array)
+                    self._bytes[part] += array.nbytes
         except OSError as error:
             raise _storage_error(error, self.folder, self.nbytes) from error
         self.rows += batch.num_rows
         return batch.num_rows
+
+    def _as_written(self, column: Column, block) -> tuple[np.ndarray, ...]:
+        if not column.sparse:
+            return (block,)
+        stored = self._bytes[column.name, "indices"] // block.indices.itemsize
+        return block.offsets[1:] + stored, block.indices, block.values
 
     def seal(self, expected_rows: int | None = None) -> Spool:
         """End writing and map the columns.
@@ -119,19 +120,23 @@ class Spool:
             raise DataError(
                 f"{self.rows} rows were spooled, {expected_rows} were announced", "the input changed while it was read"
             )
-        arrays = {}
-        for column in self.columns:
-            file, shape = self._files[column.name], (self.rows, *column.shape)
-            length = os.fstat(file.fileno()).st_size
-            if length != self.rows * column.row_bytes:
-                raise DataError(f"spooled column {column.name!r} has {length} bytes for {self.rows} rows")
-            if length == 0:
-                arrays[column.name] = np.empty(shape, column.dtype)
-                continue
-            self._maps[column.name] = mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)
-            arrays[column.name] = np.frombuffer(mapped, column.dtype).reshape(shape)
-        self._arrays = arrays
+        for part, file in self._files.items():
+            if (length := os.fstat(file.fileno()).st_size) != self._bytes[part]:
+                raise DataError(f"spooled column {part!r} has {length} bytes for {self.rows} rows")
+        self._arrays = {column.name: self._mapped(column) for column in self.columns}
         return self
+
+    def _mapped(self, column: Column) -> np.ndarray | SparseRows:
+        if not column.sparse:
+            return self._map(column.name, column.dtype).reshape(self.rows, *column.shape)
+        return SparseRows(*map(self._map, _parts(column), ("int64", "int32", column.dtype)), column.width)
+
+    def _map(self, part, dtype: str) -> np.ndarray:
+        if self._bytes[part] == 0:
+            return np.empty(0, dtype)
+        mapped = mmap.mmap(self._files[part].fileno(), self._bytes[part], access=mmap.ACCESS_READ)
+        self._maps.append(mapped)
+        return np.frombuffer(mapped, dtype)
 
     @property
     def arrays(self):
@@ -145,12 +150,12 @@ class Spool:
 
         YARN counts mapped pages as memory of the container. The data stay, and are read again when touched.
         """
-        for mapped in self._maps.values():
+        for mapped in self._maps:
             mapped.madvise(mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         """Free the disk space; arrays that are still in use stay valid until they are dropped."""
-        self._arrays, self._maps = None, {}
+        self._arrays, self._maps = None, []
         for file in self._files.values():
             file.close()
         self._files = {}
@@ -160,6 +165,11 @@ class Spool:
 
     def __exit__(self, *exc_info) -> None:
         self.close()
+
+
+def _parts(column: Column) -> tuple:
+    """Keys of the files of a column; of a sparse one in the order of SparseRows."""
+    return tuple((column.name, part) for part in ("offsets", "indices", "values")) if column.sparse else (column.name,)
 
 
 def _write_all(file, block: np.ndarray) -> None:

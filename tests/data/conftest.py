@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from dkeras_core.config import Pipeline
@@ -85,3 +87,28 @@ def root(tmp_path):
 def run(run_in, root):
     """The same into a root folder of this test alone."""
     return functools.partial(run_in, root)
+
+
+VECTOR = pa.struct(
+    [("type", pa.int8()), ("size", pa.int32()), ("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float64()))]
+)
+
+
+@pytest.fixture
+def vectors():
+    """Spark ML vectors as Spark gives them in Arrow: arrays are dense ones, tuples (size, indices, values) sparse."""
+
+    def make(rows):
+        return pa.array(
+            [
+                row
+                if row is None
+                else {"type": 0, "size": row[0], "indices": list(row[1]), "values": list(row[2])}
+                if isinstance(row, tuple)
+                else {"type": 1, "size": None, "indices": None, "values": list(np.asarray(row, float))}
+                for row in rows
+            ],
+            VECTOR,
+        )
+
+    return make

@@ -64,7 +64,7 @@ def test_images_stay_bytes(tmp_path, kind):
 
 
 def test_matching_types_are_not_copied():
-    from dkeras_core.data.columns import to_rows
+    from dkeras_core.data.arrow import to_rows
 
     values = np.arange(12, dtype=np.float32)
     rows = to_rows(
