@@ -80,6 +80,9 @@ class Rule:
     lookahead: ClassVar[bool] = False
     """Whether x is to be the paper's x of Nesterov's method, not the look-ahead point that Keras' SGD keeps."""
 
+    only_period: ClassVar[int | str | None] = None
+    """The one communication period of an algorithm that has no choice."""
+
     communication_period: int | str = 10
     """tau: local steps between two exchanges; "epoch" or "fit" for one exchange an epoch or at the end; "auto" for as
     many as keep exchanging within a share of the time (asynchronous rules)."""
@@ -139,6 +142,11 @@ class Rule:
     # Checks that rules share. Fields are frozen, so a value that is normalised (a NumPy integer) goes in this way.
 
     def _period(self) -> None:
+        if self.only_period is not None:
+            if isinstance(self.communication_period, bool) or self.communication_period != self.only_period:
+                raise self._wrong("communication_period", f"{self.only_period!r}, its only value")
+            object.__setattr__(self, "communication_period", self.only_period)
+            return
         words = ("epoch", "fit") if self.synchronous else ("auto", "epoch", "fit")
         if isinstance(self.communication_period, str) and self.communication_period in words:
             return
@@ -158,12 +166,22 @@ class Rule:
             raise self._wrong(field, wanted)
         object.__setattr__(self, field, number)
 
-    def _real(self, field: str, *, above: float, at_most: float, or_else: str = "") -> None:
+    def _real(
+        self,
+        field: str,
+        *,
+        above: float | None = None,
+        at_least: float | None = None,
+        at_most: float,
+        or_else: str = "",
+    ) -> None:
         value = getattr(self, field)
-        wanted = f"a number above {above:g} and at most {at_most:g}{or_else}"
+        lower = f"above {above:g}" if at_least is None else f"of at least {at_least:g}"
+        wanted = f"a number {lower} and at most {at_most:g}{or_else}"
         if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
             raise self._wrong(field, wanted)
-        if not (math.isfinite(value) and above < value <= at_most):
+        inside = value > above if at_least is None else value >= at_least
+        if not (math.isfinite(value) and inside and value <= at_most):
             raise self._wrong(field, wanted)
         object.__setattr__(self, field, float(value))
 

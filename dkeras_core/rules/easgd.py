@@ -1,4 +1,4 @@
-"""Elastic averaging SGD, asynchronous (Zhang, Choromanska, LeCun, NIPS 2015, arXiv 1412.6651)."""
+"""Elastic averaging SGD (Zhang, Choromanska, LeCun, NIPS 2015, arXiv 1412.6651), synchronous and asynchronous."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from dkeras_core.errors import ConfigError
 from dkeras_core.rules.base import Arrays, Arrival, Rule
+
+PAPER_BETA = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class AsynchronousEASGD(Rule):
     moving_rate : float in (0, 1] or "paper"
         alpha. "paper" is the beta = 0.9 of the paper divided over the workers, 0.9 / p. The default 0.5 does not
         depend on p; it is safe because the exchange is atomic, and couples many workers better.
-    communication_period : int
+    communication_period : int, "auto", "epoch" or "fit"
         tau, local steps between exchanges; the paper's 10.
     """
 
@@ -42,7 +45,7 @@ class AsynchronousEASGD(Rule):
             self._real("moving_rate", above=0, at_most=1, or_else=', or "paper" for 0.9 / workers')
 
     def for_workers(self, workers: int) -> Self:
-        return replace(self, moving_rate=0.9 / workers) if self.moving_rate == "paper" else self
+        return replace(self, moving_rate=PAPER_BETA / workers) if self.moving_rate == "paper" else self
 
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
@@ -53,3 +56,62 @@ class AsynchronousEASGD(Rule):
 
     def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:
         np.subtract(x, answer, out=x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EASGD(AsynchronousEASGD):
+    """Synchronous EASGD, equations (5) and (6) of arXiv 1412.6651, every tau local steps.
+
+    All p workers meet; with beta = p alpha and every right-hand side of the same moment::
+
+        x_i <- x_i - alpha (x_i - c)
+        c <- (1 - beta) c + beta mean_i x_i
+
+    The server gets the mean of those that met and answers with the old center; each worker makes its own elastic
+    step. Workers that have finished no longer pull: beta is alpha times the number that met, so that each round
+    conserves the sum of workers and center. With one worker this is asynchronous EASGD.
+
+    Parameters
+    ----------
+    moving_rate : float in (0, 1] or "paper"
+        alpha; p alpha must not exceed 1, beyond which the center overshoots the workers' mean. The default "paper"
+        is 0.9 / p.
+    communication_period : int, "epoch" or "fit"
+        tau, local steps between rounds; the paper's 10.
+    """
+
+    name: ClassVar[str] = "easgd"
+    synchronous: ClassVar[bool] = True
+
+    moving_rate: float | str = "paper"
+
+    def for_workers(self, workers: int) -> Self:
+        rule = super().for_workers(workers)
+        if rule.moving_rate * workers > 1 + 1e-9:
+            raise ConfigError(
+                f"algorithm {self.name}: moving_rate {rule.moving_rate:g} x {workers} workers is "
+                f"{rule.moving_rate * workers:g}; above 1 the center overshoots the mean of the workers",
+                f'set algorithm.moving_rate to at most {1 / workers:g}, or to "paper" for 0.9 / workers',
+            )
+        return rule
+
+    def worker_state(self, x: np.ndarray) -> Arrays:
+        return {"sent": x.copy()}
+
+    def message(self, x: np.ndarray, state: Arrays, steps: int) -> np.ndarray:
+        np.copyto(state["sent"], x)
+        return state["sent"]
+
+    def apply(
+        self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
+    ) -> None:
+        np.copyto(answer, center)
+        np.subtract(message, center, out=center)
+        np.multiply(center, np.float32(self.moving_rate * arrival.workers), out=center)
+        np.add(center, answer, out=center)
+
+    def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:
+        difference = state["sent"]
+        np.subtract(difference, answer, out=difference)
+        np.multiply(difference, np.float32(self.moving_rate), out=difference)
+        np.subtract(x, difference, out=x)

@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from dkeras_core.errors import ConfigError
+from dkeras_core.rules.adag import ADAG
+from dkeras_core.rules.averaging import Averaging
 from dkeras_core.rules.base import Rule
-from dkeras_core.rules.easgd import AsynchronousEASGD
+from dkeras_core.rules.delta_averaging import AsynchronousDeltaAveraging, DeltaAveraging
+from dkeras_core.rules.diloco import DiLoCo
+from dkeras_core.rules.downpour import Downpour
+from dkeras_core.rules.dynsgd import DynSGD
+from dkeras_core.rules.easgd import EASGD, AsynchronousEASGD
+from dkeras_core.rules.ensemble import Ensemble
+from dkeras_core.rules.gradient_averaging import GradientAveraging
+from dkeras_core.rules.mdownpour import MDownpour
+from dkeras_core.rules.model_averaging import ModelAveraging
+from dkeras_core.rules.sequential import Sequential
+from dkeras_core.rules.slowmo import SlowMo
 
-RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (AsynchronousEASGD,)}
+RULES: dict[str, type[Rule]] = {
+    rule.name: rule
+    for rule in (
+        EASGD,
+        AsynchronousEASGD,
+        Downpour,
+        MDownpour,
+        ADAG,
+        DynSGD,
+        ModelAveraging,
+        SlowMo,
+        DiLoCo,
+        DeltaAveraging,
+        AsynchronousDeltaAveraging,
+        GradientAveraging,
+        Averaging,
+        Ensemble,
+        Sequential,
+    )
+}
 
 
 def names() -> list[str]:
@@ -21,9 +54,17 @@ def names() -> list[str]:
 
 def parameters(name: str) -> list[str]:
     """The hyper-parameters that algorithm ``name`` takes. Raises ConfigError for an unknown name."""
-    if name not in RULES:
-        raise ConfigError(f"no algorithm is called {name!r}{_meant(name, RULES)}", f"use one of: {', '.join(names())}")
-    return [field.name for field in dataclasses.fields(RULES[name])]
+    return [field.name for field in dataclasses.fields(_rule(name))]
+
+
+def describe(name: str) -> dict[str, str]:
+    """What each hyper-parameter of algorithm ``name`` means: ``{parameter: text}``, in the order of ``parameters``.
+
+    The text is the one of the class's docstring, section "Parameters" in NumPy's form, on one line: the kind of value
+    as its first sentence, then the description. So a rule documents each parameter once, where people read it.
+    """
+    documented = _parameter_section(inspect.getdoc(_rule(name)) or "")
+    return {parameter: documented[parameter] for parameter in parameters(name)}
 
 
 def get(name: str, **values: Any) -> Rule:
@@ -47,6 +88,18 @@ def rule_from_config(config: dict[str, Any]) -> Rule:
     if "name" not in values:
         raise ConfigError("the algorithm's configuration has no name", f"add name, one of: {', '.join(names())}")
     return get(values.pop("name"), **values)
+
+
+def _rule(name: str) -> type[Rule]:
+    if name not in RULES:
+        raise ConfigError(f"no algorithm is called {name!r}{_meant(name, RULES)}", f"use one of: {', '.join(names())}")
+    return RULES[name]
+
+
+def _parameter_section(text: str) -> dict[str, str]:
+    section = text.partition("\nParameters\n----------\n")[2]
+    entries = re.findall(r"^(\w+) : (.+)\n((?:    .*\n?|\n)*)", section + "\n", re.MULTILINE)
+    return {name: f"{kind}. {' '.join(body.split())}" for name, kind, body in entries}
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from dkeras_core.errors import ConfigError
 def test_unknown_name_says_which_was_meant():
     with pytest.raises(ConfigError, match="did you mean 'asynchronous_easgd'"):
         rules.get("asynchronous_esgd")
-    with pytest.raises(ConfigError, match="did you mean 'asynchronous_easgd'"):
+    with pytest.raises(ConfigError, match="did you mean 'easgd'"):
         rules.get("EASGD")
     with pytest.raises(ConfigError) as caught:
         rules.get("zzz")
