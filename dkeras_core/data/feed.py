@@ -128,15 +128,30 @@ class Feed:
         """Batches in an epoch, the partial one included."""
         return -(-self.rows // self.batch_size)
 
-    def windows(self, epoch: int) -> Iterator[Window]:
+    def windows(self, epoch: int, first: int | None = None) -> Iterator[Window]:
         """Yield the windows of one epoch.
+
+        Parameters
+        ----------
+        epoch : int
+        first : int, optional
+            Batches that the first window holds at most, 1 to the communication period, which is the default: with the
+            rest of the last epoch it makes a full one. The order of the rows does not depend on it while they fit into
+            memory.
 
         Raises
         ------
+        ConfigError
+            ``first`` is out of its range.
         TrainingError
             At the end, should the rows handed out differ from the rows of the spool.
         """
-        with closing(self._ahead(epoch) if self._prefetch else self._gathered(epoch, self._buffers())) as windows:
+        first = self.communication_period if first is None else first
+        if not 1 <= first <= self.communication_period:
+            raise ConfigError(f"the first window must hold 1 to {self.communication_period} batches, not {first}")
+        with closing(
+            self._ahead(epoch, first) if self._prefetch else self._gathered(epoch, first, self._buffers())
+        ) as windows:
             rows = 0
             for window in windows:
                 rows += window.rows
@@ -148,14 +163,15 @@ class Feed:
         shape = (self.communication_period * self.batch_size,)
         return [np.empty(shape + a.shape[1:], a.dtype) for a in self._columns]
 
-    def _gathered(self, epoch: int, buffers) -> Iterator[Window]:
+    def _gathered(self, epoch: int, first: int, buffers) -> Iterator[Window]:
         """Yield windows; ``buffers`` is one set of buffers, or a function that returns a free set."""
         batch, full = self.batch_size, self.batch_size * self.communication_period
-        for source, order, last in self._shuffled(epoch):
-            end = len(order) if last else len(order) - len(order) % full
+        wanted = first * batch
+        for source, order in self._shuffled(epoch, wanted):
             at = 0
-            while at < end:
-                rows = min(full, end - at)
+            while at < len(order):
+                rows = min(wanted, len(order) - at)
+                wanted = full
                 rows = rows - rows % batch or rows  # whole batches first, the partial one alone
                 steps = max(rows // batch, 1)
                 free = buffers() if callable(buffers) else buffers
@@ -172,12 +188,12 @@ class Feed:
         one_input, one_label = self._single
         return Window(inputs[0] if one_input else inputs, labels[0] if one_label else labels, weights)
 
-    def _shuffled(self, epoch: int):
+    def _shuffled(self, epoch: int, first: int):
         random = np.random.default_rng([self._seed, epoch])
         full = self.batch_size * self.communication_period
-        return shuffled(self._columns, random, self._rows_in_memory, full, self._spool.release)
+        return shuffled(self._columns, random, self._rows_in_memory, full, first, self._spool.release)
 
-    def _ahead(self, epoch: int) -> Iterator[Window]:
+    def _ahead(self, epoch: int, first: int) -> Iterator[Window]:
         """Yield the same windows, gathered by a thread that stays at most ``prefetch`` windows ahead."""
         sets = [self._buffers() for _ in range(self._prefetch + 1)]
         free: queue.SimpleQueue = queue.SimpleQueue()
@@ -195,7 +211,7 @@ class Feed:
 
         def gather():
             try:
-                for window in self._gathered(epoch, taken):
+                for window in self._gathered(epoch, first, taken):
                     ready.put(window)
                 ready.put(None)
             except _Stopped:

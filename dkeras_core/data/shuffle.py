@@ -25,25 +25,26 @@ def shuffled(
     random: np.random.Generator,
     capacity: int,
     full: int,
+    first: int,
     release: Callable[[], None],
-) -> Iterator[tuple[Sequence[np.ndarray | SparseRows], np.ndarray, bool]]:
-    """Yield (columns, order, last): the rows ``order`` of these columns come next.
+) -> Iterator[tuple[Sequence[np.ndarray | SparseRows], np.ndarray]]:
+    """Yield (columns, order): the rows ``order`` of these columns come next.
 
-    Of every order but the last only the first rows, a multiple of ``full``, are to be taken: the rest joins the next.
+    Every order but the last is made for windows of ``full`` rows, the very first window of ``first``, without a rest.
 
     Parameters
     ----------
     columns : arrays or SparseRows of the same number of rows
     capacity : int
         Rows that a buffer may hold; data that are not more are permuted where they are.
-    full : int
-        Rows of a full window.
+    full, first : int
+        Rows of a full window, and of the first one.
     release : callable
         Called after each stretch that was read.
     """
     rows = len(columns[0])
     if rows <= capacity:
-        yield columns, random.permutation(rows), True
+        yield columns, random.permutation(rows)
         return
     block = max((capacity - full) // BLOCKS, 1)
     buffers = [
@@ -60,11 +61,12 @@ def shuffled(
         last = position == len(starts) - 1
         if last or filled + block > capacity:
             order = random.permutation(filled)
-            yield [buffer.rows(filled) for buffer in buffers], order, last
-            rest = order[filled - filled % full :]
+            taken = filled if last else first + (filled - first) // full * full
+            yield [buffer.rows(filled) for buffer in buffers], order[:taken]
+            first = full
             for buffer in buffers:
-                buffer.keep(rest)
-            filled = len(rest)
+                buffer.keep(order[taken:])
+            filled -= taken
 
 
 class DenseBuffer:

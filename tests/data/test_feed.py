@@ -31,10 +31,10 @@ def spooled(tmp_path):
         spool.close()
 
 
-def epoch(feed, number=0):
+def epoch(feed, number=0, first=None):
     """Return (shapes, ids): shape of each window, row numbers in order; checks that the columns stay together."""
     shapes, ids = [], []
-    for window in feed.windows(number):
+    for window in feed.windows(number, first):
         shapes.append(window.labels.shape)
         assert window.features.shape == (*window.labels.shape, 2)
         assert window.features.flags.c_contiguous
@@ -47,9 +47,12 @@ def epoch(feed, number=0):
     return shapes, ids
 
 
-def expected_shapes(rows, batch, tau):
+def expected_shapes(rows, batch, tau, first=None):
+    shapes = []
+    if first not in (None, tau) and rows >= batch * first:
+        shapes, rows = [(first, batch)], rows - batch * first
     full, rest = divmod(rows, batch * tau)
-    shapes = [(tau, batch)] * full
+    shapes += [(tau, batch)] * full
     if rest >= batch:
         shapes.append((rest // batch, batch))
     if rest % batch:
@@ -74,6 +77,21 @@ def test_every_row_once(spooled, rows, memory, prefetch):
     if rows > 10:
         assert orders[0] != orders[1]
         assert orders[0] != list(range(rows))
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@pytest.mark.parametrize("memory", [1 << 20, 100 * ROW], ids=["fits", "blocks"])
+@pytest.mark.parametrize("rows", [8, 9, 24, 101, 1003])
+def test_an_epoch_may_begin_with_a_short_window(spooled, rows, memory, prefetch):
+    feed = Feed(spooled(rows), batch_size=4, communication_period=3, memory=memory, prefetch=prefetch)
+    for first in (1, 2, 3):
+        shapes, ids = epoch(feed, 0, first)
+        assert shapes == expected_shapes(rows, 4, 3, first)
+        assert sorted(ids) == list(range(rows))
+    assert epoch(feed, 0, 3) == epoch(feed, 0)
+    for wrong in (0, 4):
+        with pytest.raises(ConfigError, match=f"1 to 3 batches, not {wrong}"):
+            next(feed.windows(0, wrong))
 
 
 def test_random_sizes(spooled):
@@ -180,7 +198,7 @@ def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early(spooled):
 
 def test_a_failure_of_the_thread_reaches_the_caller(spooled, monkeypatch):
     feed = Feed(spooled(100), batch_size=4, communication_period=3)
-    monkeypatch.setattr(feed, "_shuffled", lambda epoch: iter([(feed._columns, [None, None], True)]))
+    monkeypatch.setattr(feed, "_shuffled", lambda *_: iter([(feed._columns, [None, None])]))
     threads = threading.active_count()
     with pytest.raises(TypeError):
         list(feed.windows(0))
@@ -189,7 +207,7 @@ def test_a_failure_of_the_thread_reaches_the_caller(spooled, monkeypatch):
 
 def test_lost_rows_are_noticed(spooled, monkeypatch):
     feed = Feed(spooled(100), batch_size=4, communication_period=3)
-    monkeypatch.setattr(feed, "_shuffled", lambda epoch: iter([(feed._columns, np.arange(99), True)]))
+    monkeypatch.setattr(feed, "_shuffled", lambda *_: iter([(feed._columns, np.arange(99))]))
     with pytest.raises(TrainingError, match="handed out 99 rows of 100"):
         list(feed.windows(0))
 
