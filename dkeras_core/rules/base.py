@@ -128,7 +128,11 @@ class Rule:
         raise NotImplementedError
 
     def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:
-        """Work the server's answer into the worker's x, in place."""
+        """Work the server's answer into the worker's x, in place.
+
+        x is as ``message`` saw it: where an exchange overlaps with local steps, this works on a copy, and the change
+        that it makes is added to the x that has moved on. Not called for "averaged_gradients".
+        """
         raise NotImplementedError
 
     def published(self, center: np.ndarray, state: Arrays) -> np.ndarray:

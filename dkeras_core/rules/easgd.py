@@ -96,11 +96,7 @@ class EASGD(AsynchronousEASGD):
         return rule
 
     def worker_state(self, x: np.ndarray) -> Arrays:
-        return {"sent": x.copy()}
-
-    def message(self, x: np.ndarray, state: Arrays, steps: int) -> np.ndarray:
-        np.copyto(state["sent"], x)
-        return state["sent"]
+        return {"difference": np.zeros_like(x)}
 
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
@@ -111,7 +107,6 @@ class EASGD(AsynchronousEASGD):
         np.add(center, answer, out=center)
 
     def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:
-        difference = state["sent"]
-        np.subtract(difference, answer, out=difference)
+        difference = np.subtract(x, answer, out=state["difference"])
         np.multiply(difference, np.float32(self.moving_rate), out=difference)
         np.subtract(x, difference, out=x)

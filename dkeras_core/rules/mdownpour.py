@@ -7,11 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from dkeras_core.rules.base import Arrays, Arrival, Rule
+from dkeras_core.rules.base import Arrays, Arrival
+from dkeras_core.rules.updates import CenterRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class MDownpour(Rule):
+class MDownpour(CenterRule):
     """MDOWNPOUR, section 5 of arXiv 1412.6651 (Algorithms 4 and 5 of its supplement).
 
     Workers hold no optimizer: each sends the gradient g of one batch at the center that it took last, and the server
@@ -37,7 +38,6 @@ class MDownpour(Rule):
 
     name: ClassVar[str] = "mdownpour"
     local: ClassVar[str] = "gradients"
-    default_result: ClassVar[str] = "center"
     only_period: ClassVar[int | str | None] = 1
 
     communication_period: int | str = 1
@@ -62,6 +62,3 @@ class MDownpour(Rule):
         np.multiply(velocity, delta, out=answer)
         np.add(center, answer, out=center)
         np.copyto(answer, center)
-
-    def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:
-        np.copyto(x, answer)

@@ -63,8 +63,13 @@ class Simulation:
             total += message
         return self.serve(0, total / np.float32(len(messages)), len(messages))
 
-    def receive(self, worker, answer):
-        self.rule.receive(self.xs[worker], answer, self.states[worker])
+    def receive(self, worker, answer, sent=None):
+        """Work an answer into the worker's x, which has moved on since it was ``sent``."""
+        x = self.xs[worker]
+        moved = 0 if sent is None else x - sent
+        x -= moved
+        self.rule.receive(x, answer, self.states[worker])
+        x += moved
 
     def run(self, steps, gradient, rate=lambda k: 1.0):
         """``steps`` local steps x <- x - rate(k) gradient(x, k) for each worker."""
@@ -110,15 +115,18 @@ class Simulation:
             else:
                 x -= np.float32(rate(k)) * gradient(x, k)
             if worker in pending and k >= pending[worker][0]:
-                self.receive(worker, pending.pop(worker)[1])
+                self.receive(worker, *pending.pop(worker)[1:])
             if (k + 1) % tau == 0 and worker not in pending:
-                pending[worker] = (k + self.random.integers(0, self.delay + 1), self.exchange(worker, vector, tau))
-                if pending[worker][0] <= k:
-                    self.receive(worker, pending.pop(worker)[1])
+                late, sent = self.random.integers(0, self.delay + 1), x.copy()
+                answer = self.exchange(worker, vector, tau)
+                if late:
+                    pending[worker] = (k + late, answer, sent)
+                else:
+                    self.receive(worker, answer)
             if k + 1 < steps:
                 heapq.heappush(events, (now + self.random.exponential(), worker, k + 1))
-        for worker, (_, answer) in pending.items():
-            self.receive(worker, answer)
+        for worker, (_, answer, sent) in pending.items():
+            self.receive(worker, answer, sent)
 
     @property
     def mean(self) -> np.ndarray:

@@ -248,21 +248,6 @@ def test_apply_leaves_the_message_and_works_by_element(name):
     np.testing.assert_array_equal(*results)
 
 
-@pytest.mark.parametrize("name", [name for name in EXCHANGING if rules.get(name).local == "steps"])
-def test_steps_made_while_an_exchange_is_under_way_are_kept(name):
-    rule = rules.get(name).for_workers(1)
-    start = np.array([1, 2, 3], np.float32)
-    afterwards = []
-    for meanwhile in (np.zeros(3, np.float32), np.array([0.5, -2, 1], np.float32)):
-        x, center, answer = start + np.float32(2), start.copy(), np.empty_like(start)
-        state = rule.worker_state(start)
-        rule.apply(center, rule.message(x, state, 10), answer, rule.server_state(center), Arrival(0, 0, 0))
-        x += meanwhile
-        rule.receive(x, answer, state)
-        afterwards.append(x - meanwhile)
-    np.testing.assert_allclose(*afterwards, atol=1e-6)
-
-
 @pytest.mark.parametrize("workers", [1, 4, 64])
 @pytest.mark.parametrize("name", [name for name in NAMES if CASES[name].conserves])
 def test_exchanges_conserve_the_sum(simulate, name, workers):
