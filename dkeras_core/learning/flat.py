@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 
 from dkeras_core.errors import ConfigError, TrainingError
@@ -64,6 +66,14 @@ class FlatModel:
     def set_state(self, state: np.ndarray) -> None:
         """Assign float32[state_n] to the averageable state."""
         _write(self.state_variables, self._state_slices, self.state_n, state)
+
+    def name_of(self, index: int) -> str:
+        """Return which number of which variable stands at ``index`` of the flat vector: ``"dense/kernel[3, 7]"``."""
+        number = bisect.bisect_right([piece.stop for piece in self.slices], index)
+        variable = self.variables[number]
+        at = np.unravel_index(index - self.slices[number].start, tuple(variable.shape))
+        path = variable.path.removeprefix(f"{self.model.name}/")
+        return f"{path}[{', '.join(str(int(i)) for i in at)}]"
 
 
 def _slices(variables) -> list[slice]:

@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from dkeras_core.errors import TrainingError
+from dkeras_core.learning.batches import padded
 from dkeras_core.learning.flat import FlatModel
+from dkeras_core.learning.lookahead import Lookahead
 
 # On a CPU, XLA makes naive loops of these: 6 to 19 times slower than the library calls of a plain graph.
 _SLOW_UNDER_XLA = ("Conv", "MaxPool", "AvgPool")
@@ -27,36 +29,66 @@ class FusedWindow:
         Its model is compiled with optimizer and loss, and the optimizer is built.
     period, batch_size : int
         Shape of a full window.
-    xla : bool
-        Compile by XLA; a plain graph otherwise.
+    how : str
+        "xla", "graph" (compiled without XLA) or "eager" (not compiled).
+    lookahead : Lookahead, optional
+        Given, the flat vectors are the x of the papers.
     """
 
-    def __init__(self, flat: FlatModel, period: int, batch_size: int, *, xla: bool):
+    def __init__(self, flat: FlatModel, period: int, batch_size: int, how: str, lookahead: Lookahead | None = None):
         self._period = period
         self._batch_size = batch_size
         self._flat = flat
         self._model = flat.model
+        self._lookahead = lookahead
         self._takes_training = getattr(flat.model, "_call_has_training_arg", True)
-        self._unchecked = xla and not tf.config.list_physical_devices("GPU")
-        self._window = tf.function(self._steps, jit_compile=xla or None, autograph=False)
-        self._odd = tf.function(self._steps, reduce_retracing=True, autograph=False)
+        self._unchecked = how == "xla" and not tf.config.list_physical_devices("GPU")
+        self._compiles = how != "eager"
+        self._window, self._odd_window = self._compiled(self._steps, how)
+        self._gradient, self._odd_gradient = self._compiled(self._summed_gradient, how)
+        self._step, _ = self._compiled(self._applied, how)
 
-    def run(self, xs, ys, ws, x: np.ndarray | None) -> float:
-        """Train on batches [k, b, ...] and return the mean of their losses; ``x`` is read, then overwritten."""
+    def _compiled(self, function, how):
+        """Return the function for full windows, and the one for batches of any size."""
+        if not self._compiles:
+            return function, function
+        return (
+            tf.function(function, jit_compile=(how == "xla") or None, autograph=False),
+            tf.function(function, reduce_retracing=True, autograph=False),
+        )
+
+    def run(self, xs, ys, ws, x: np.ndarray | None) -> np.ndarray:
+        """Train on batches [k, b, ...] and return their k losses; ``x`` is read, then overwritten.
+
+        When a loss is not finite, ``x`` stays as it was.
+        """
+        function, data, steps = self._shaped(xs, ys, ws, self._window, self._odd_window)
+        losses, flat = function(*data, x, np.int32(steps))
+        losses = losses.numpy()[:steps]
+        if x is not None and np.isfinite(losses).all():
+            np.copyto(x, flat.numpy())
+        return losses
+
+    def gradient(self, xs, ys, ws, x: np.ndarray | None, out: np.ndarray) -> float:
+        """Write the mean gradient of the batches at ``x`` into ``out`` and return the mean of their losses."""
+        function, data, steps = self._shaped(xs, ys, ws, self._gradient, self._odd_gradient)
+        loss, flat = function(*data, x, np.int32(steps))
+        np.copyto(out, flat.numpy())
+        return float(loss)
+
+    def step(self, gradient: np.ndarray, x: np.ndarray) -> None:
+        """Make one step of the optimizer from ``x``, in place."""
+        np.copyto(x, self._step(gradient, x).numpy())
+
+    def _shaped(self, xs, ys, ws, full, odd):
         if self._unchecked:
             self._refuse_slow_operations(xs)
             self._unchecked = False
-        leading = tf.nest.flatten(xs)[0].shape
-        steps = leading[0]
-        if leading[1] != self._batch_size:
-            loss, flat = self._odd(xs, ys, ws, x, np.int32(steps))
-        else:
-            if steps < self._period:
-                xs, ys, ws = tf.nest.map_structure(self._padded, (xs, ys, ws))
-            loss, flat = self._window(xs, ys, ws, x, np.int32(steps))
-        if x is not None:
-            np.copyto(x, flat.numpy())
-        return float(loss)
+        data = (xs, ys, ws)
+        steps, rows = tf.nest.flatten(xs)[0].shape[:2]
+        if rows != self._batch_size:
+            return odd, data, steps
+        return full, padded(data, self._period) if steps < self._period and self._compiles else data, steps
 
     def _refuse_slow_operations(self, xs):
         """Raise when the forward pass holds convolutions or pooling: then the plain graph wins."""
@@ -67,37 +99,79 @@ class FusedWindow:
         if slow:
             raise TrainingError(f"{', '.join(slow)} is faster without XLA on a CPU")
 
-    def _padded(self, array):
-        """Return the batches of a short window followed by batches that are never read."""
-        if array is None:
-            return None
-        padded = np.zeros((self._period, *array.shape[1:]), array.dtype)
-        padded[: len(array)] = array
-        return padded
+    # What follows is traced by tf.function.
+
+    def _assign(self, x):
+        for number, (variable, piece) in enumerate(zip(self._flat.variables, self._flat.slices, strict=True)):
+            value = tf.cast(tf.reshape(x[piece], variable.shape), variable.dtype)
+            if self._lookahead is not None:
+                value += self._lookahead.momentum * self._lookahead.velocities[number].value
+            variable.value.assign(value)
+
+    def _flattened(self):
+        values = [variable.value for variable in self._flat.variables]
+        if self._lookahead is not None:
+            velocities = self._lookahead.velocities
+            values = [v - self._lookahead.momentum * m.value for v, m in zip(values, velocities, strict=True)]
+        return _concatenated(values)
 
     def _steps(self, xs, ys, ws, x, steps):
-        variables = [(v.value, piece) for v, piece in zip(self._flat.variables, self._flat.slices, strict=True)]
         if x is not None:
-            for variable, piece in variables:
-                variable.assign(tf.cast(tf.reshape(x[piece], variable.shape), variable.dtype))
+            self._assign(x)
 
-        def body(step, total):
-            data = tf.nest.map_structure(lambda a: None if a is None else a[step], (xs, ys, ws))
-            return step + 1, total + tf.cast(self._step(*data), tf.float32)
+        def body(step, losses):
+            loss, gradients = self._loss_and_gradients(*_batch(step, (xs, ys, ws)))
+            self._model.optimizer.apply_gradients(zip(gradients, self._flat.variables, strict=True))
+            return step + 1, losses.write(step, tf.cast(loss, tf.float32))
 
-        _, total = tf.while_loop(lambda step, _: step < steps, body, (tf.constant(0), tf.constant(0.0)))
-        mean = total / tf.cast(steps, tf.float32)
-        if x is None:
-            return mean, None
-        return mean, tf.concat([tf.reshape(tf.cast(v, tf.float32), [-1]) for v, _ in variables], 0)
+        losses = tf.TensorArray(tf.float32, size=tf.shape(tf.nest.flatten(xs)[0])[0], element_shape=())
+        _, losses = tf.while_loop(lambda step, _: step < steps, body, (tf.constant(0), losses))
+        return losses.stack(), None if x is None else self._flattened()
 
-    def _step(self, x, y, weight):
-        """One step of ``keras.Model.train_step``, without its metrics."""
+    def _summed_gradient(self, xs, ys, ws, x, steps):
+        if x is not None:
+            self._assign(x)
+        one = tf.cast(self._model.optimizer.scale_loss(tf.constant(1.0)), tf.float32)
+
+        def body(step, total, sums):
+            loss, gradients = self._loss_and_gradients(*_batch(step, (xs, ys, ws)))
+            dense = [_dense(g, v) for g, v in zip(gradients, self._flat.variables, strict=True)]
+            return step + 1, total + tf.cast(loss, tf.float32), [s + g for s, g in zip(sums, dense, strict=True)]
+
+        zeros = [tf.zeros(v.shape, tf.float32) for v in self._flat.variables]
+        _, total, sums = tf.while_loop(lambda step, *_: step < steps, body, (tf.constant(0), tf.constant(0.0), zeros))
+        count = tf.cast(steps, tf.float32)
+        return total / count, _concatenated(sums) / (count * one)
+
+    def _applied(self, gradient, x):
+        self._assign(x)
+        gradient *= tf.cast(self._model.optimizer.scale_loss(tf.constant(1.0)), tf.float32)
+        pieces = [
+            (tf.cast(tf.reshape(gradient[piece], v.shape), v.dtype), v)
+            for v, piece in zip(self._flat.variables, self._flat.slices, strict=True)
+        ]
+        self._model.optimizer.apply_gradients(pieces)
+        return self._flattened()
+
+    def _loss_and_gradients(self, x, y, weight):
+        """What ``keras.Model.train_step`` computes, without its metrics; the gradients are of the scaled loss."""
         model = self._model
         with tf.GradientTape() as tape:
             predicted = model(x, training=True) if self._takes_training else model(x)
             loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weight, training=True)
             scaled = model.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, model.trainable_weights)
-        model.optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
-        return loss
+        return loss, tape.gradient(scaled, [v.value for v in self._flat.variables])
+
+
+def _batch(step, data):
+    return tf.nest.map_structure(lambda a: None if a is None else a[step], data)
+
+
+def _dense(gradient, variable):
+    if gradient is None:
+        return tf.zeros(variable.shape, tf.float32)
+    return tf.cast(tf.convert_to_tensor(gradient), tf.float32)
+
+
+def _concatenated(values):
+    return tf.concat([tf.reshape(tf.cast(value, tf.float32), [-1]) for value in values], 0)

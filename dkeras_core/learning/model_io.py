@@ -31,6 +31,18 @@ def to_json(model) -> str:
         For a lambda layer (it is Python bytecode, which would run unchecked on the other side) and for a custom
         object without a configuration.
     """
+    refuse_lambda(model)
+    try:
+        return model.to_json()
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the architecture of model {model.name!r} cannot be written as JSON: {error}",
+            "give each custom layer and model a get_config",
+        ) from error
+
+
+def refuse_lambda(model) -> None:
+    """Raise ConfigError when the model holds a lambda layer, with the reason why it cannot travel."""
     import keras
 
     for layer in model._flatten_layers():
@@ -39,13 +51,6 @@ def to_json(model) -> str:
                 f"layer {layer.name!r} is a Lambda: it holds Python bytecode and cannot be shipped safely",
                 "write it as a keras.layers.Layer and register it with keras.saving.register_keras_serializable",
             )
-    try:
-        return model.to_json()
-    except (NotImplementedError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"the architecture of model {model.name!r} cannot be written as JSON: {error}",
-            "give each custom layer and model a get_config",
-        ) from error
 
 
 def from_json(text: str, source: str = "the architecture"):

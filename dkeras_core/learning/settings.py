@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -47,7 +48,7 @@ def configure_threads(cores: int) -> None:
         sys.modules["torch"].set_num_threads(cores)
 
 
-def make_optimizer(setting):
+def make_optimizer(setting, *, scale: float = 1.0, warmup_steps: int = 0):
     """Return a fresh Keras optimizer.
 
     Parameters
@@ -55,12 +56,41 @@ def make_optimizer(setting):
     setting : str, mapping, keras.Optimizer or object with ``model_dump``
         A name (``"adam"``), the pipeline file's form (``{"name": "adam", "learning_rate": 0.001}``), Keras' own
         serialised form (``{"class_name": ..., "config": ...}``), or an instance, which is copied by its configuration.
+    scale : float
+        Factor on the learning rate, whether a number or a schedule.
+    warmup_steps : int
+        Local steps over which that rate is reached, from zero.
 
     Raises
     ------
     ConfigError
         Unknown optimizer or argument; names the one that was probably meant.
     """
+    if not (math.isfinite(scale) and scale > 0) or warmup_steps < 0:
+        raise ConfigError(
+            f"a learning rate is scaled by a positive number over 0 or more steps, not by {scale} over {warmup_steps}"
+        )
+    optimizer = _optimizer(setting)
+    if scale != 1.0 or warmup_steps:
+        _scale_rate(optimizer, scale, warmup_steps)
+    return optimizer
+
+
+def _scale_rate(optimizer, scale: float, warmup_steps: int) -> None:
+    from keras.optimizers import schedules
+
+    from dkeras_core.learning.schedules import ScaledRate
+
+    rate = getattr(optimizer, "inner_optimizer", optimizer).get_config()["learning_rate"]
+    if isinstance(rate, Mapping):
+        rate = schedules.deserialize(rate)
+    elif not warmup_steps:
+        optimizer.learning_rate = rate * scale
+        return
+    optimizer.learning_rate = ScaledRate(rate, scale, warmup_steps)
+
+
+def _optimizer(setting):
     import keras
 
     if isinstance(setting, keras.optimizers.Optimizer):
@@ -105,18 +135,37 @@ def _explain_optimizer(name: str, arguments: Mapping, error: Exception | str) ->
     return f"optimizer {name!r}: {error}"
 
 
-def check_loss(setting) -> None:
-    """Raise ConfigError, with the name probably meant, for a loss (or a list or dict of losses) Keras has not."""
+def make_loss(setting):
+    """Return what ``keras.Model.compile`` takes as loss.
+
+    Parameters
+    ----------
+    setting : str, mapping, list, keras.losses.Loss or callable
+        A name, Keras' serialised form (``{"class_name": ..., "config": ...}``), or a list or mapping of those by
+        output.
+
+    Raises
+    ------
+    ConfigError
+        A loss that Keras has not; names the one that was probably meant.
+    """
     import keras
 
-    for name in keras.tree.flatten(setting):
-        if not isinstance(name, str):
-            continue
-        try:
-            keras.losses.get(name)
-        except ValueError:
-            known = [key for key in vars(keras.losses) if not key.startswith("_")]
-            raise ConfigError(f"unknown loss {name!r}{meant(name, known)}", "keras.losses lists them") from None
+    if isinstance(setting, Mapping) and "class_name" not in setting:
+        return {name: make_loss(loss) for name, loss in setting.items()}
+    if isinstance(setting, list | tuple):
+        return [make_loss(loss) for loss in setting]
+    if not isinstance(setting, str | Mapping):
+        return setting
+    try:
+        loss = keras.losses.get(dict(setting) if isinstance(setting, Mapping) else setting)
+    except (ValueError, TypeError) as error:
+        name = setting["class_name"] if isinstance(setting, Mapping) else setting
+        known = [key for key in vars(keras.losses) if not key.startswith("_")]
+        if str(name) in known:
+            raise ConfigError(f"loss {name!r}: {error}") from error
+        raise ConfigError(f"unknown loss {name!r}{meant(str(name), known)}", "keras.losses lists them") from None
+    return setting if isinstance(setting, str) else loss
 
 
 def seed_model(model, seed: int) -> None:

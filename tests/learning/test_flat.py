@@ -89,3 +89,14 @@ def test_models_without_variables_are_refused():
         FlatModel(keras.Sequential([layers.Dense(1)]))
     with pytest.raises(ConfigError, match="no trainable weights"):
         FlatModel(keras.Sequential([keras.Input((2,)), layers.ReLU()]))
+
+
+def test_a_place_in_the_vector_has_a_name():
+    flat = FlatModel(keras.Sequential([keras.Input((4,)), layers.Dense(5, name="a"), layers.Dense(1, name="b")]))
+    assert [flat.name_of(i) for i in (0, 8, 24, 25, flat.n - 1)] == [
+        "a/kernel[0, 0]",
+        "a/kernel[1, 3]",
+        "a/bias[4]",
+        "b/kernel[0, 0]",
+        "b/bias[0]",
+    ]

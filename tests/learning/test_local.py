@@ -4,7 +4,8 @@ import pytest
 from keras import layers
 
 from dkeras_core.errors import ConfigError, DataError, TrainingError
-from dkeras_core.learning.local import LocalTrainer, _class_weighted
+from dkeras_core.learning.batches import class_weighted
+from dkeras_core.learning.local import LocalTrainer
 from dkeras_core.learning.settings import make_optimizer, seed_model
 
 TAU, BATCH, WIDTH = 4, 8, 6
@@ -120,7 +121,7 @@ def test_several_classes_with_class_weights():
 def test_classes_are_found_in_every_form_of_labels():
     labels = np.array([[0, 2], [1, 1]])
     for form in (labels, labels[..., None].astype(np.float32), np.eye(3)[labels]):
-        weights = _class_weighted(form, None, {2: 5.0, 1: 0.5})
+        weights = class_weighted(form, None, {2: 5.0, 1: 0.5})
         np.testing.assert_array_equal(weights, [[1, 5], [0.5, 0.5]])
 
 
@@ -267,7 +268,7 @@ def test_the_plain_graph_trains_alike():
     windows = [window(weights=True), window(k=2, weights=True), window(k=1, b=3, weights=True)]
     ours, reference = logistic(), logistic()
     local = trainer(ours)
-    local._path = FusedWindow(local.flat, TAU, BATCH, xla=False)
+    local._path = FusedWindow(local.flat, TAU, BATCH, "graph")
     x = local.flat.get()
     losses = [local.window(w, x) for w in windows]
     np.testing.assert_allclose(losses, keras_steps(reference, "sgd", windows), atol=1e-6)
