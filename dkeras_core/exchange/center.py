@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dkeras_core.errors import ConfigError
-from dkeras_core.exchange.averages import ShardedMean, TailAverage
+from dkeras_core.exchange.averages import TailAverage
 from dkeras_core.exchange.frames import VECTOR, PeerError
 from dkeras_core.rules import Arrival, Rule
 
@@ -20,20 +20,24 @@ class BadPush(PeerError):
     """A worker sent a vector that the center cannot take; as in every PeerError, ``what`` follows its name."""
 
 
+class NotFinite(BadPush):
+    """A worker sent a vector with a value that is NaN or infinite."""
+
+
 def spans(size: int, shard: int) -> list[slice]:
     """Cut ``size`` values into shards of at most ``shard``."""
     return [slice(start, min(start + shard, size)) for start in range(0, size, shard)]
 
 
 def check_finite(values: np.ndarray, offset: int, total: int) -> None:
-    """Raise BadPush, naming the element, when a value is NaN or infinite."""
+    """Raise NotFinite, naming the element, when a value is NaN or infinite."""
     # NaN and infinity survive a sum, and einsum has the fastest one that allocates nothing and starts no threads.
     if np.isfinite(np.einsum("i->", values)):
         return
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:  # else only the sum is too large
         first = int(wrong[0])
-        raise BadPush(f"pushed a value that is not finite: element {offset + first} of {total} is {values[first]}")
+        raise NotFinite(f"pushed a value that is not finite: element {offset + first} of {total} is {values[first]}")
 
 
 class Center:
@@ -63,7 +67,6 @@ class Center:
         state = rule.server_state(self.values)
         self._state = [{name: vector[span] for name, vector in state.items()} for span in self.spans]
         self._tail = TailAverage(self.values, parts, -(-16 // workers) if rule.synchronous else max(16, workers))
-        self._finals = ShardedMean(self.size, parts)
 
     @property
     def exchanges(self) -> int:
@@ -74,7 +77,7 @@ class Center:
         """Apply one shard of a worker's message and fill ``answer``, atomically.
 
         ``seen`` is the count of exchanges on this shard when the worker last saw it; the new count is returned.
-        Raises BadPush, with the center unharmed, when the message holds a value that is not finite.
+        Raises NotFinite, with the center unharmed, when the message holds a value that is not finite.
         """
         span = self.spans[part]
         check_finite(message, span.start, self.size)
@@ -89,7 +92,7 @@ class Center:
     def meet(self, part: int, messages: Sequence[np.ndarray], answer: np.ndarray) -> None:
         """Apply the mean of one shard of several workers' messages and fill ``answer``, atomically.
 
-        The messages are summed in their order, in the first one's place. Raises BadPush, with the center unharmed,
+        The messages are summed in their order, in the first one's place. Raises NotFinite, with the center unharmed,
         when the sum is not finite.
         """
         span, mean = self.spans[part], messages[0]
@@ -112,12 +115,17 @@ class Center:
             np.copyto(out, self.values[self.spans[part]])
             return self._counts[part]
 
-    def add_final(self, part: int, values: np.ndarray) -> None:
-        """Take one shard of a worker's last vector. Raises BadPush when a value is not finite."""
-        span = self.spans[part]
-        check_finite(values, span.start, self.size)
+    def replace(self, part: int, values: np.ndarray) -> None:
+        """Put one shard, finite, of a new initial center in its place; ``restart`` follows the last one."""
         with self._locks[part]:
-            self._finals.add(part, span, values)
+            self.values[self.spans[part]] = values
+            self._tail.values[self.spans[part]] = values
+
+    def restart(self) -> None:
+        """Make the rule's server state anew from the center; nobody exchanges yet."""
+        for name, vector in self._rule.server_state(self.values).items():
+            for span, state in zip(self.spans, self._state, strict=True):
+                state[name][:] = vector[span]
 
     def snapshot(self) -> tuple[np.ndarray, int]:
         """A copy of the center, each shard of one moment, and the exchanges it holds at least."""
@@ -143,10 +151,6 @@ class Center:
             with self._locks[part]:
                 np.copyto(copy[span], self._tail.values[span])
         return copy
-
-    def mean_of_finals(self) -> np.ndarray:
-        """The mean of the workers' last vectors. Raises ZeroDivisionError when no worker has finished."""
-        return self._finals.result(self.spans)
 
 
 def _checked(values: np.ndarray) -> np.ndarray:

@@ -35,8 +35,11 @@ class Client:
         self._state_size = int(welcome["state"])
         self._finished = False
         self._over = False
+        self._busy = self._closing = False
         self.workers = int(welcome["workers"])
         self.size = int(welcome["parameters"])
+        self.led = bool(welcome["led"])
+        """Whether the center is ready; if not, worker 0 has to ``lead`` and the others' ``center`` waits for it."""
         if welcome["synchronous"]:
             channel.let_peer_wait()
         self._answer = np.empty(self.size, VECTOR)
@@ -117,6 +120,21 @@ class Client:
                 self._only(Kind.SHARD, *control)
         return self._answer
 
+    def lead(self, x: np.ndarray) -> None:
+        """As worker 0 of a warm start, make ``x`` (float32, shape (n,)) the center that the other workers take."""
+        data = self._vector(x, self.size, "the leading vector")
+        with self._session():
+            self._channel.send_vector(Kind.LEAD, data)
+            self._expect(Kind.DONE)
+            self.led = True
+
+    def share_state(self, state: np.ndarray) -> None:
+        """Send this worker's non-trainable state, shape (m,), for the mean of all that the driver may ask for."""
+        data = self._vector(state, self._state_size, "the state")
+        with self._session():
+            self._channel.send_vector(Kind.STATE, data)
+            self._expect(Kind.DONE)
+
     def report(self, report: dict[str, Any]) -> str | None:
         """Send a small dictionary of plain values; the driver's reason to stop early, or None."""
         data = frames.encode_control(report)
@@ -139,8 +157,22 @@ class Client:
             self._expect(Kind.DONE)
             self._finished = True
 
+    def drop(self, reason: str, report: dict[str, Any] | None = None) -> None:
+        """Leave the run for good: the others go on, and nobody waits for this worker any more."""
+        content = frames.encode_control({"message": reason[:2000], "report": report or {}})
+        with self._session():
+            self._channel.send_control(Kind.DROP, content)
+            self._over = True
+
     def close(self, reason: str = "left before it finished") -> None:
-        """End the session. May be called more than once."""
+        """End the session. May be called more than once.
+
+        A request that is under way in another thread is broken off and raises; ``reason`` is then lost.
+        """
+        if self._busy:
+            self._over = self._closing = True
+            self._channel.abort()
+            return
         if not (self._finished or self._over):
             with contextlib.suppress(ExchangeError):
                 self._channel.send_control(Kind.LEAVE, {"message": reason[:2000]})
@@ -171,6 +203,7 @@ class Client:
         if self._finished or self._over:
             state = "finished" if self._finished else "ended"
             raise ExchangeError(f"{self._name} has {state} its session and can no longer exchange")
+        self._busy = True
         try:
             yield
         except PeerError as error:
@@ -185,6 +218,10 @@ class Client:
         except BaseException:
             self._over = True
             raise
+        finally:
+            self._busy = False
+            if self._closing:
+                self._channel.close()
 
     def _parting_word(self) -> TrainingError | None:
         """What the server said before the connection broke under something this worker was sending."""

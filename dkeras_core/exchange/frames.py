@@ -36,18 +36,20 @@ class Kind(IntEnum):
     CENTER = 7  # client: asks for the center and the state
     EXCHANGE = 8  # client: a whole message
     SHARD = 9  # server: one shard of an answer or of the center
-    STATE = 10  # both: the non-trainable state
+    STATE = 10  # both: the non-trainable state; a worker may send its own at any time, DONE answers
     REPORT = 11  # client: a small dictionary
     REPLY = 12  # server: to a report
     FINISH = 13  # client: account; STATE and FINAL follow when the server says GO
     FINAL = 14  # client: the last vector
-    DONE = 15  # server: finish is complete
+    DONE = 15  # server: FINISH, LEAD or STATE is complete
     LEAVE = 16  # client: goes before it has finished, with the reason
     GO = 17  # server: to FINISH, now send STATE and FINAL
     WAIT = 18  # server: others are waited for; comes every second until the answer
+    LEAD = 19  # client: worker 0's vector after the warm start
+    DROP = 20  # client: leaves the run for good, with the reason and a report
 
 
-VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL})
+VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL, Kind.LEAD})
 
 
 class PeerError(ExchangeError):

@@ -28,11 +28,11 @@ class WorkerStatus:
     attempt: int
     host: str
     address: str
-    state: str  # joined, finished, lost
+    state: str  # joined, finished, lost, dropped
     exchanges: int
     silent: float
     report: dict[str, Any]
-    reason: str  # why it was lost
+    reason: str  # why it was lost or dropped
     late: int  # synchronous rounds to which it came last
     late_seconds: float  # that all the others waited for it alone in these rounds
 
@@ -117,18 +117,18 @@ class Members:
 
         self._update(worker, connection, finish)
 
-    def gone(self, worker: int, connection: Connection, reason: str) -> bool:
-        """Note that the connection has ended; True when the worker is thereby lost."""
-        lost = False
+    def gone(self, worker: int, connection: Connection, reason: str, dropped: bool = False) -> bool:
+        """Note that the connection has ended; True when the worker is thereby lost, or dropped for good."""
+        unfinished = False
 
         def leave(member: _Member) -> None:
-            nonlocal lost
+            nonlocal unfinished
             member.connection = None
             if member.state == "joined":
-                member.state, member.reason, lost = "lost", reason, True
+                member.state, member.reason, unfinished = "dropped" if dropped else "lost", reason, True
 
         self._update(worker, connection, leave)
-        return lost
+        return unfinished
 
     def snapshot(self) -> list[WorkerStatus]:
         """The table, by worker number."""
@@ -150,6 +150,19 @@ class Members:
                 )
                 for _, m in sorted(self._table.items())
             ]
+
+    def present(self, worker: int) -> bool:
+        """Whether the worker is connected or has finished."""
+        member = self._table.get(worker)
+        return bool(member) and member.state in ("joined", "finished")
+
+    def whereabouts(self, worker: int) -> str:
+        """The worker, its host, when it was last heard of and why it was lost, as messages show it."""
+        member = self._table.get(worker)
+        if member is None:
+            return f"worker {worker}, which has never joined"
+        lost = f", {member.state}: {member.reason}" if member.reason else ""
+        return f"worker {worker} on {member.host} (last heard of {time.monotonic() - member.heard:.0f} s ago{lost})"
 
     def wake(self) -> None:
         """Let ``wait_until`` look again."""

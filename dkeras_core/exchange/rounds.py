@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
-from dkeras_core.exchange.center import BadPush, Center
+from dkeras_core.exchange.center import Center, NotFinite
 from dkeras_core.exchange.frames import VECTOR
 from dkeras_core.exchange.members import Members
-
-BEAT = 1.0  # seconds after which a waiting worker is told that its server is alive
-
-
-class Waiting(Protocol):
-    """A worker's session, as seen by what it waits for."""
-
-    def check_ended(self) -> None: ...  # raises once the session is over
-    def still_waiting(self) -> None: ...  # tells the worker that the server is alive
-
-
-class WaitingRoom:
-    """A lock and its condition, on which sessions wait so that each stays endable and its worker hears from us."""
-
-    def __init__(self):
-        self._changed = threading.Condition()
-
-    def wake(self) -> None:
-        """Let all who wait look again."""
-        with self._changed:
-            self._changed.notify_all()
-
-    def wait(self, session: Waiting, step: Callable[[], bool], overdue: Callable[[], str] = str) -> str:
-        """Call ``step`` under the lock, at once and after each change, until it returns True.
-
-        Returns what ``overdue`` says, when that is not empty, else "". Raises what the session's checks raise.
-        """
-        while True:
-            beat = time.monotonic() + BEAT
-            with self._changed:
-                while True:
-                    session.check_ended()
-                    if step():
-                        return ""
-                    problem, left = overdue(), beat - time.monotonic()
-                    if problem or left <= 0:
-                        break
-                    self._changed.wait(left)
-            if problem:
-                return problem
-            session.still_waiting()
+from dkeras_core.exchange.waiting import Waiting, WaitingRoom
 
 
 @dataclass(eq=False)
@@ -135,9 +93,10 @@ class Rounds(WaitingRoom):
             self._changed.notify_all()
         self.wait(session, lambda: self._finished.issuperset(range(worker)))
 
-    def finished(self, worker: int) -> None:
-        """``worker`` has handed over its vector."""
+    def finished(self, worker: int, session: Waiting) -> None:
+        """``worker`` has handed over its vector, or is dropped: nobody waits for it any more."""
         with self._changed:
+            self._finishing[worker] = session
             self._finished.add(worker)
             self._changed.notify_all()
 
@@ -166,7 +125,7 @@ class Rounds(WaitingRoom):
         messages = [deposit.message for deposit in deposits]
         try:
             self._center.meet(self._part, messages, self._answer[: messages[0].size])
-        except BadPush as error:
+        except NotFinite as error:
             self._problem = f"the sum of the messages of {len(messages)} workers overflowed: {error.what}"
             return
         for deposit in deposits:
@@ -189,13 +148,5 @@ class Rounds(WaitingRoom):
             return self._problem
         if not self._deposits or time.monotonic() - min(d.at for d in self._deposits.values()) < self._deadline:
             return ""
-        known = {status.worker: status for status in self._members.snapshot()}
-        missing = [_whereabouts(worker, known.get(worker)) for worker in self._missing()]
-        return f"the other workers have waited {self._deadline:g} s in a synchronous round for {'; '.join(missing)}"
-
-
-def _whereabouts(worker: int, status) -> str:
-    if status is None:
-        return f"worker {worker}, which has never joined"
-    lost = f", lost: {status.reason}" if status.state == "lost" else ""
-    return f"worker {worker} on {status.host} (last heard of {status.silent:.0f} s ago{lost})"
+        missing = "; ".join(self._members.whereabouts(worker) for worker in self._missing())
+        return f"the other workers have waited {self._deadline:g} s in a synchronous round for {missing}"

@@ -9,71 +9,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from dkeras_core.errors import ConfigError, TrainingError
-from dkeras_core.exchange.averages import ShardedMean
 from dkeras_core.exchange.center import SHARD, Center
 from dkeras_core.exchange.channel import Channel
+from dkeras_core.exchange.finals import Finals
 from dkeras_core.exchange.frames import VECTOR
 from dkeras_core.exchange.listener import Listener, advertised
-from dkeras_core.exchange.members import Members, WorkerStatus
+from dkeras_core.exchange.members import Members
 from dkeras_core.exchange.rounds import Rounds
+from dkeras_core.exchange.run import Run
 from dkeras_core.exchange.security import check_secret
-from dkeras_core.exchange.session import Run, Session
+from dkeras_core.exchange.session import Session
+from dkeras_core.exchange.status import ExchangeResult, ServerStatus
 from dkeras_core.exchange.versions import versions as own_versions
+from dkeras_core.exchange.waiting import WarmStart
 from dkeras_core.rules import Rule
 
 HANDSHAKE = 10.0  # seconds for each frame of the handshake, so that strangers do not hold connections
-
-
-@dataclass(frozen=True)
-class ServerStatus:
-    """The server at one moment."""
-
-    expected: int
-    workers: list[WorkerStatus]
-    exchanges: int
-    bytes: int
-    shards: int
-    errors: list[str]  # the last hundred
-    failure: str | None
-
-    @property
-    def joined(self) -> int:
-        """Workers that have joined so far, whatever became of them."""
-        return len(self.workers)
-
-    @property
-    def finished(self) -> int:
-        return sum(worker.state == "finished" for worker in self.workers)
-
-    @property
-    def lost(self) -> int:
-        return sum(worker.state == "lost" for worker in self.workers)
-
-    def counts(self) -> dict[str, int]:
-        """The numbers of workers, as progress.json shows them."""
-        return {"expected": self.expected, "joined": self.joined, "finished": self.finished, "lost": self.lost}
-
-
-@dataclass(frozen=True)
-class ExchangeResult:
-    """What a run leaves: vectors of shape (n,), and the averaged non-trainable state (None when there is none).
-
-    ``published`` is what the rule publishes of the center: the center itself, or an average of it.
-    """
-
-    center: np.ndarray
-    published: np.ndarray
-    mean: np.ndarray
-    ema: np.ndarray
-    state: np.ndarray | None
-    exchanges: int
-    workers: int  # that have finished
 
 
 class ParameterServer:
@@ -86,7 +42,8 @@ class ParameterServer:
     center : float32 array of shape (n,)
         Initial parameters; copied.
     state : float32 array of shape (m,) or None
-        Initial non-trainable state. It is not exchanged: workers send theirs at the finish and it is averaged.
+        Initial non-trainable state. It is not exchanged: workers send theirs at the finish, or before if they want
+        to, and it is averaged.
     workers : int
         p.
     secret : bytes
@@ -105,6 +62,13 @@ class ParameterServer:
         Seconds without any frame after which a worker is taken for lost.
     barrier_deadline : float
         Seconds that a synchronous round waits for its last worker before the run fails, naming who is missing.
+    warm_start : bool
+        Let the other workers' ``Client.center`` wait until worker 0 has led (``Client.lead``). The run fails when
+        nobody holds worker 0's place for ``barrier_deadline``.
+    keep_finals : bool
+        Keep the last vector of each worker, for an ensemble: p n values of memory.
+    on_nonfinite : "stop" or "drop"
+        A worker that pushes a value that is not finite is refused; "drop" says that the run goes on without it.
     shard : int
         Values that are exchanged in one atomic step.
 
@@ -127,12 +91,15 @@ class ParameterServer:
         timeout: float = 120.0,
         silence_deadline: float = 600.0,
         barrier_deadline: float = 300.0,
+        warm_start: bool = False,
+        keep_finals: bool = False,
+        on_nonfinite: str = "stop",
         shard: int = SHARD,
     ):
         if workers < 1:
             raise ConfigError(f"workers must be at least 1, not {workers}")
         check_secret(secret)
-        initial = np.asarray([] if state is None else state, VECTOR).ravel()
+        initial = np.array([] if state is None else state, VECTOR).ravel()
         self._host, self._port = host, port
         self._advertise = advertised(host, advertise)
         self._errors: deque[str] = deque(maxlen=100)
@@ -145,16 +112,17 @@ class ParameterServer:
         values = Center(rule.for_workers(workers), center, workers, shard)
         self._run = Run(
             center=values,
-            state=initial.copy(),
-            states=ShardedMean(initial.size, 1),
-            state_lock=threading.Lock(),
+            state=initial,
+            finals=Finals(values.spans, initial, keep_finals),
             members=members,
             rounds=Rounds(values, members, workers, barrier_deadline, self.fail) if rule.synchronous else None,
+            warm_start=WarmStart(members, barrier_deadline, self.fail) if warm_start else None,
             workers=workers,
             secret=secret,
             versions=own_versions() if versions is None else dict(versions),
             timeout=timeout,
             silence_deadline=silence_deadline,
+            drop_nonfinite=on_nonfinite == "drop",
             on_report=on_report,
             note=self._errors.append,
             fail=self.fail,
@@ -233,20 +201,28 @@ class ParameterServer:
         return self._run.center.published()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until every worker has finished; False when the time is over first.
+        """Wait until every worker has finished or was dropped; False when the time is over first.
 
         Raises TrainingError when the run has failed.
         """
         members, run = self._run.members, self._run
-        members.wait_until(lambda: bool(run.verdict) or members.count("finished") == run.workers, timeout)
+
+        def through() -> bool:
+            return members.count("finished") + members.count("dropped") == run.workers
+
+        members.wait_until(lambda: bool(run.verdict) or through(), timeout)
         if run.verdict and run.verdict["code"] == "failed":
             raise TrainingError(run.verdict["message"])
-        return members.count("finished") == run.workers
+        return through()
+
+    def state(self) -> np.ndarray | None:
+        """The mean of the non-trainable states that workers have last sent; None for a model that has none."""
+        return self._run.finals.shared_state()
 
     def result(self) -> ExchangeResult:
         """Center, mean of the workers' last vectors, average of the center's last stretch, and averaged state.
 
-        A worker that had to be started again after it had finished counts with both its vectors.
+        A worker that had to be started again after it had finished counts with both its vectors in the mean.
         Raises TrainingError when no worker has finished.
         """
         run = self._run
@@ -256,18 +232,16 @@ class ParameterServer:
                 "no worker has finished, so there is no result", "look for the first error in status().errors"
             )
         center, exchanges = self.snapshot()
-        state = None
-        if run.state.size:
-            with run.state_lock:
-                state = run.states.result([slice(None)])
         return ExchangeResult(
             center=center,
             published=self.published()[0],
-            mean=run.center.mean_of_finals(),
+            mean=run.finals.mean(),
             ema=run.center.tail_average(),
-            state=state,
+            state=run.finals.mean_state(),
             exchanges=exchanges,
             workers=finished,
+            finals=run.finals.vectors(),
+            final_states=run.finals.states(),
         )
 
     def _accept(self) -> None:

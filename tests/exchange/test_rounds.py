@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dkeras_core.errors import ExchangeError, TrainingError
-from dkeras_core.exchange import rounds
+from dkeras_core.exchange import waiting as waiting_module
 from dkeras_core.exchange.frames import Kind
 from dkeras_core.rules import Rule
 
@@ -177,7 +177,7 @@ def test_those_who_finish_leave_the_barrier(serve, connect, background, waiting)
 
 
 def test_who_waits_hears_from_the_server_and_outlasts_its_own_timeout(serve, connect, background, monkeypatch):
-    monkeypatch.setattr(rounds, "BEAT", 0.05)
+    monkeypatch.setattr(waiting_module, "BEAT", 0.05)
     server = serve(Averaging(), workers=2)
     first, second = connect(server, 0, timeout=0.3), connect(server, 1, timeout=0.3)
     answer = background(lambda: first.exchange(full(1)))
@@ -191,7 +191,7 @@ def test_who_waits_hears_from_the_server_and_outlasts_its_own_timeout(serve, con
 
 
 def test_the_deadline_names_who_is_missing_and_fails_the_run(serve, connect, background, monkeypatch):
-    monkeypatch.setattr(rounds, "BEAT", 0.05)
+    monkeypatch.setattr(waiting_module, "BEAT", 0.05)
     server = serve(Averaging(), workers=4, barrier_deadline=0.3)
     early, absent, lost = connect(server, 0), connect(server, 1), connect(server, 3)
     lost.close("spool is full")
@@ -250,7 +250,7 @@ def test_stop_does_not_wait_for_the_barrier(serve, connect, background, waiting)
 def test_a_message_of_a_dead_attempt_is_not_in_the_sum(
     serve, connect, raw, background, waiting, eventually, monkeypatch
 ):
-    monkeypatch.setattr(rounds, "BEAT", 0.05)
+    monkeypatch.setattr(waiting_module, "BEAT", 0.05)
     server = serve(Averaging(), workers=2)
     channel = raw(server, 0)
     channel.send_vector(Kind.EXCHANGE, full(100))
@@ -362,3 +362,15 @@ def test_vectors_larger_than_all_socket_buffers_meet_chunk_by_chunk(serve, conne
         answers = together(*(lambda w=w, c=c: c.exchange(xs[w]) for w, c in enumerate(clients)))
         for answer in answers:
             np.testing.assert_array_equal(answer, xs[1])
+
+
+def test_rounds_go_on_without_a_dropped_worker(serve, connect, background, waiting):
+    server = serve(Averaging(), workers=3, on_nonfinite="drop")
+    answer = background(lambda: connect(server, 0).exchange(full(1)))
+    waiting(server, 0)
+    connect(server, 1).drop("loss is nan")
+    assert answer.waits()
+    bad = connect(server, 2)
+    with pytest.raises(TrainingError, match="not finite"):
+        bad.exchange(full(np.inf))
+    np.testing.assert_array_equal(answer(), full(1))

@@ -1,0 +1,168 @@
+"""What a joined worker may ask of the server, and how each request is answered."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from dkeras_core.exchange.center import BadPush, check_finite
+from dkeras_core.exchange.channel import Channel, Disconnected
+from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind
+from dkeras_core.exchange.run import Run
+from dkeras_core.exchange.waiting import Waiting
+
+
+class Dropped(Disconnected):
+    """The worker leaves the run for good."""
+
+
+class Requests:
+    """Serves the frames of one worker's session, in the session's thread.
+
+    ``session`` is what waits and ends; its ``gate`` is held while anything that the worker sent is applied.
+    """
+
+    def __init__(self, run: Run, session: Waiting, channel: Channel, worker: int):
+        self._run, self._session, self._channel, self._worker = run, session, channel, worker
+        self._finished = False
+        # Buffers of one shard for what comes in and what goes out, cut to each shard's length.
+        message, answer = np.empty((2, min(run.center.shard, run.center.size)), VECTOR)
+        lengths = [span.stop - span.start for span in run.center.spans]
+        self._buffers = [(message[:length], answer[:length]) for length in lengths]
+        self._seen = [0] * len(lengths)
+
+    def serve(self) -> None:
+        """Take one frame and do what it asks. Raises PeerError when the worker goes or does what it may not."""
+        header, content = self._channel.receive(self._run.silence_deadline)
+        self._session.check_ended()
+        self._run.members.heard(self._worker, self._session)
+        if header.kind is Kind.EXCHANGE:
+            self._exchange(header)
+        elif header.kind is Kind.REPORT:
+            self._report(content)
+        elif header.kind is Kind.CENTER:
+            self._center()
+        elif header.kind is Kind.STATE and self._run.state.size:
+            self._share_state(header)
+        elif header.kind is Kind.LEAD:
+            self._lead(header)
+        elif header.kind is Kind.FINISH:
+            self._finish(content)
+        elif header.kind is Kind.LEAVE:
+            raise Disconnected(f"gave up: {content.get('message', '')}")
+        elif header.kind is Kind.DROP:
+            self._run.members.reported(self._worker, self._session, content.get("report") or {})
+            raise Dropped(str(content.get("message", "")))
+        else:
+            raise FrameError(f"sent a frame out of place ({header.kind.name})")
+
+    def _exchange(self, header: Header) -> None:
+        if self._finished:
+            raise FrameError("has finished and can no longer exchange")
+        self._check_length(header, self._run.center.size)
+        if self._run.rounds:
+            self._meet()
+        else:
+            self._apply()
+
+    def _apply(self) -> None:
+        run, channel, seen = self._run, self._channel, self._seen
+        deadline, last = time.monotonic() + run.timeout, len(self._buffers) - 1
+        for part, (message, answer) in enumerate(self._buffers):
+            channel.receive_into(message, deadline)
+            with self._session.gate:
+                self._session.check_ended()
+                seen[part] = run.center.exchange(part, message, answer, self._worker, seen[part])
+            if part == last:
+                run.members.exchanged(self._worker, self._session)
+            channel.send_vector(Kind.SHARD, answer, part)
+
+    def _meet(self) -> None:
+        run, channel, last = self._run, self._channel, len(self._buffers) - 1
+        for part, (message, _) in enumerate(self._buffers):
+            channel.receive_into(message, time.monotonic() + run.timeout)
+            check_finite(message, run.center.spans[part].start, run.center.size)
+            answer = run.rounds.meet(self._worker, self._session, part, message)
+            if part == last:
+                run.members.exchanged(self._worker, self._session)
+            channel.send_vector(Kind.SHARD, answer, part)
+
+    def _center(self) -> None:
+        run = self._run
+        if run.warm_start and self._worker != 0:
+            run.warm_start.wait_for_lead(self._session)
+        for part, (_, answer) in enumerate(self._buffers):
+            self._seen[part] = run.center.read(part, answer)
+            self._channel.send_vector(Kind.SHARD, answer, part)
+        if run.state.size:
+            self._channel.send_vector(Kind.STATE, run.state)
+
+    def _lead(self, header: Header) -> None:
+        run = self._run
+        if self._worker != 0 or run.warm_start is None or run.warm_start.led:
+            raise FrameError("led although this run is not to be led, or no longer")
+        self._check_length(header, run.center.size)
+        self._take(lambda part, values: run.center.replace(part, values))
+        run.center.restart()
+        run.warm_start.lead()
+        self._channel.send_control(Kind.DONE, {})
+
+    def _report(self, content: dict[str, Any]) -> None:
+        self._run.members.reported(self._worker, self._session, content)
+        if self._run.on_report:
+            self._run.on_report(self._worker, self._channel.attempt, content)
+        self._channel.send_control(Kind.REPLY, {"stop": self._run.stop_request})
+
+    def _share_state(self, header: Header) -> None:
+        self._run.finals.share_state(self._worker, self._state(header))
+        self._channel.send_control(Kind.DONE, {})
+
+    def _finish(self, account: dict[str, Any]) -> None:
+        if self._finished:
+            raise FrameError("has finished already")
+        run, channel = self._run, self._channel
+        if run.rounds:
+            run.rounds.finishing(self._worker, self._session)
+        channel.send_control(Kind.GO, {})
+        state = self._state(self._expect(Kind.STATE)) if run.state.size else None
+        self._check_length(self._expect(Kind.FINAL), run.center.size)
+        last = run.finals.begin()
+        self._take(lambda part, values: run.finals.add(part, values, last))
+        run.finals.complete(self._worker, last, state)
+        self._finished = True
+        run.members.finished(self._worker, self._session, account)
+        if run.rounds:
+            run.rounds.finished(self._worker, self._session)
+        channel.send_control(Kind.DONE, {})
+
+    def _take(self, use) -> None:
+        """Receive a float32 vector of n values and ``use(part, values)`` each shard of it, finite."""
+        center, deadline = self._run.center, time.monotonic() + self._run.timeout
+        for part, (message, _) in enumerate(self._buffers):
+            self._channel.receive_into(message, deadline)
+            check_finite(message, center.spans[part].start, center.size)
+            with self._session.gate:
+                self._session.check_ended()
+                use(part, message)
+
+    def _state(self, header: Header) -> np.ndarray:
+        self._check_length(header, self._run.state.size)
+        state = np.empty_like(self._run.state)
+        self._channel.receive_into(state, time.monotonic() + self._run.timeout)
+        check_finite(state, 0, state.size)
+        return state
+
+    def _expect(self, kind: Kind) -> Header:
+        header, _ = self._channel.receive()
+        if header.kind is not kind:
+            raise FrameError(f"sent a frame out of place ({header.kind.name}, not {kind.name})")
+        return header
+
+    def _check_length(self, header: Header, size: int) -> None:
+        if header.length != size * VECTOR.itemsize:
+            raise BadPush(
+                f"pushed {header.length / VECTOR.itemsize:g} values where the driver's model has {size}",
+                "build the same model on the driver and the executors",
+            )
