@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from dkeras_core.errors import TrainingError
@@ -11,6 +12,7 @@ from dkeras_core.training.history import History
 from dkeras_core.training.settings import TrainingSettings
 
 FEW_EXCHANGES = 20  # of a worker in a run: below, the workers hardly couple (docs/convergence.md)
+HIGH_SHARE = 0.1  # of the workers' time, for exchanges or for waiting
 
 
 def check_rows(accounts: list[dict[str, Any]], settings: TrainingSettings) -> None:
@@ -51,6 +53,10 @@ def make_account(
 ) -> dict[str, Any]:
     """Return the account; the parts of ``history`` are keys of it."""
     trained = sum(account["rows_trained"] for account in accounts)
+    if settings.rule.synchronous:
+        late = {worker.worker: (worker.late, round(worker.late_seconds, 3)) for worker in status.workers}
+        for account in accounts:
+            account["late"], account["late_seconds"] = late[account["worker"]]
     history.workers = sorted(accounts, key=lambda account: account["worker"])
     history.curve = curve.points()
     return {
@@ -82,4 +88,71 @@ def make_account(
 
 def warnings(settings: TrainingSettings, accounts: list[dict[str, Any]]) -> list[str]:
     """Return what was odd about the run, one sentence each, with what to do about it."""
-    return []
+    trained = [account for account in accounts if account["steps"]]
+    found = [
+        *_departures(accounts, trained),
+        *_few_exchanges(settings, [account for account in trained if not ended_early(account)]),
+        *_costly_exchanges(settings, trained),
+        *_stragglers(settings, trained),
+    ]
+    slow = sorted({account["fused"] for account in trained if str(account.get("fused", "")).startswith("no")})
+    return found + [f"the workers trained step by step, which is slow: {reason}" for reason in slow]
+
+
+def _departures(accounts, trained):
+    """Workers that had nothing to do, dropped out, or were started again."""
+    idle = [account for account in accounts if not account["rows"]]
+    if idle:
+        yield f"{len(idle)} of {len(accounts)} workers were given no rows; use fewer workers"
+    for account in accounts:
+        who = f"worker {account['worker']} on {account['host']}"
+        if account.get("dropped"):
+            yield f"{who} dropped out, and the result is made without it: {account['dropped']}"
+    again = [str(account["worker"]) for account in trained if account.get("attempt")]
+    if again:
+        yield f"workers that were lost and started again: {', '.join(again)}; their first rows were trained twice"
+
+
+def _few_exchanges(settings, accounts):
+    rule = settings.rule
+    if not rule.exchanging or rule.communication_period in ("epoch", "fit") or not accounts:
+        return
+    least = min(accounts, key=lambda account: account["exchanges"])
+    if least["exchanges"] < FEW_EXCHANGES and settings.workers > 1:
+        period = max(1, least["steps"] // FEW_EXCHANGES)
+        yield (
+            f"worker {least['worker']} exchanged only {least['exchanges']} times: below about {FEW_EXCHANGES} the "
+            "workers hardly learn from each other; train for more epochs, use fewer workers, or set "
+            f"communication_period to {period}{' or less' if period > 1 else ''}"
+        )
+
+
+def _costly_exchanges(settings, accounts):
+    exchange = sum(account["exchange_seconds"] for account in accounts)
+    compute = sum(account["compute_seconds"] for account in accounts)
+    exchanges, steps = (sum(account[name] for account in accounts) for name in ("exchanges", "steps"))
+    if not (exchanges and compute) or exchange < HIGH_SHARE * (exchange + compute):
+        return
+    share = settings.exchange_share
+    wanted = math.ceil(exchange / exchanges * (1 - share) / (share * compute / steps))
+    most = max(1, min(account["steps"] for account in accounts) // FEW_EXCHANGES)
+    head = f"exchanges took {exchange / (exchange + compute):.0%} of the workers' time"
+    if settings.rule.local != "steps":
+        yield f"{head}; an algorithm with several local steps between exchanges would spend less"
+    elif wanted <= most:
+        yield f"{head}; communication_period {wanted} would bring that down to about {share:.0%}"
+    else:
+        yield f"{head}; use fewer workers, or communication_period {most} (more would leave too few exchanges)"
+
+
+def _stragglers(settings, accounts):
+    """Of a synchronous rule: the worker for which the others waited most."""
+    if not settings.rule.synchronous or not accounts:
+        return
+    last = max(accounts, key=lambda account: account.get("late_seconds", 0.0))
+    waited = last.get("late_seconds", 0.0)
+    if waited > HIGH_SHARE * last["seconds"]:
+        yield (
+            f"the others waited {waited:.1f} s for worker {last['worker']} on {last['host']}, which came last to "
+            f"{last['late']} of {last['exchanges']} rounds; look at that host, or use an asynchronous algorithm"
+        )

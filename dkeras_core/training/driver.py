@@ -17,6 +17,7 @@ from dkeras_core.errors import DataError, TrainingError
 from dkeras_core.exchange import ParameterServer, new_secret
 from dkeras_core.training.account import check_rows, make_account
 from dkeras_core.training.curve import Curve
+from dkeras_core.training.events import EventLog
 from dkeras_core.training.history import History
 from dkeras_core.training.monitor import Monitor
 from dkeras_core.training.settings import EarlyStopping, ServerSettings, TrainingSettings
@@ -74,6 +75,7 @@ def train(
     *,
     validation: Validation | None = None,
     callbacks: Sequence[Any] = (),
+    events: EventLog | None = None,
     interval: float = 0.5,
 ) -> TrainingResult:
     """Train from ``center`` and return the result.
@@ -92,6 +94,8 @@ def train(
         Rows on which the center is evaluated at the ends of epochs, and the result at the end.
     callbacks : sequence of keras.callbacks.Callback
         Called in the driver at the ends of epochs, with a model that holds the center's weights.
+    events : EventLog or None
+        Is given losses, rates and figures for TensorBoard; the caller closes it.
 
     Raises
     ------
@@ -120,8 +124,9 @@ def train(
         port=settings.server.port,
         on_report=curve.add,
         silence_deadline=settings.silence_deadline,
+        barrier_deadline=settings.barrier_deadline,
     )
-    monitor = Monitor(architecture, settings, server, curve, state, validation, callbacks)
+    monitor = Monitor(architecture, settings, server, curve, state, validation, callbacks, events)
     begun = time.monotonic()
     server.start()
     try:
@@ -151,11 +156,11 @@ def train(
         launcher.check(task)
         monitor.start()
         launcher.start(task)
-        accounts = _watch(server, launcher, settings, curve, monitor, observe, interval)
+        accounts = _watch(server, launcher, settings, curve, monitor, observe, events, interval)
         outcome = server.result()
         seconds = time.monotonic() - begun
         check_rows(accounts, settings)
-        weights = {"mean": outcome.mean, "center": outcome.center, "ema": outcome.ema}[settings.chosen_result]
+        weights = {"mean": outcome.mean, "center": outcome.published, "ema": outcome.ema}[settings.chosen_result]
         trained = sum(account["rows_trained"] for account in accounts)
         weights, final_state = monitor.finish(weights, outcome.state, trained)
         account = make_account(settings, accounts, server.status(), curve, monitor.history, center.size, seconds)
@@ -169,7 +174,7 @@ def train(
         monitor.close()
 
 
-def _watch(server, launcher, settings, curve, monitor, observe, interval) -> list[dict]:
+def _watch(server, launcher, settings, curve, monitor, observe, events, interval) -> list[dict]:
     """Follow the run until all workers have ended; notice those that never came, and when it is time to stop."""
     total = settings.rows * settings.epochs
     joined_by = time.monotonic() + settings.join_deadline
@@ -180,6 +185,8 @@ def _watch(server, launcher, settings, curve, monitor, observe, interval) -> lis
         observe(state | monitor.values | {"workers": status.counts(), "message": _message(status, launcher)})
         if accounts is not None:
             return accounts
+        if events:
+            events.sample(_scalars(state, curve), state["rows"])
         monitor.tick(state["rows"])
         if monitor.stop and monitor.history.stopped is None:
             monitor.history.stopped = monitor.stop
@@ -194,6 +201,13 @@ def _watch(server, launcher, settings, curve, monitor, observe, interval) -> lis
                 "or raise training.join_deadline",
             )
         time.sleep(interval)
+
+
+def _scalars(state: dict[str, Any], curve: Curve) -> dict[str, float | None]:
+    """What of the moment goes to TensorBoard."""
+    rates = {f"rate/{name}": state[name] for name in ("rows_per_second", "exchange_share")}
+    workers = {f"loss/worker {worker}": loss for worker, (_, loss) in sorted(curve.latest().items())}
+    return {"loss/mean": state["loss"], **workers, **rates}
 
 
 def _message(status, launcher: Launcher) -> str:

@@ -17,9 +17,12 @@ from dkeras_core.errors import ConfigError
 from dkeras_core.exchange import ParameterServer
 from dkeras_core.training.callbacks import CenterCallbacks
 from dkeras_core.training.curve import Curve
+from dkeras_core.training.events import EventLog
 from dkeras_core.training.history import History
 from dkeras_core.training.settings import TrainingSettings, watches_center
 from dkeras_core.training.validation import Validation
+
+TRIED = 32  # rows that are evaluated before anything starts
 
 Vectors = np.ndarray | list[np.ndarray]
 
@@ -43,6 +46,8 @@ class Monitor:
     validation : Validation or None
         Rows to evaluate the center on.
     callbacks : sequence of keras.callbacks.Callback
+    events : EventLog or None
+        Is given the figures of each epoch.
 
     Attributes
     ----------
@@ -68,14 +73,16 @@ class Monitor:
         state: np.ndarray | None = None,
         validation: Validation | None = None,
         callbacks: Sequence[Any] = (),
+        events: EventLog | None = None,
     ):
+        self._events = events
         self._settings, self._server, self._curve, self._validation = settings, server, curve, validation
         self._state = state
         self._model = self._callbacks = None
         if validation or callbacks:
             self._model = _Center(architecture, settings.loss, validation)
             self._callbacks = CenterCallbacks(callbacks, self._model.model, settings.epochs)
-        self._stopping = _Stopping(settings, validation)
+        self._stopping = _Stopping(settings, [f"val_{name}" for name in self._model.measured] if validation else [])
         self._watches = watches_center(settings.rule)
         self._begun = time.monotonic()
         self._epoch = 0
@@ -118,8 +125,10 @@ class Monitor:
             if best:
                 self.history.restored, weights, state, final = best
             self.history.final = final
+            if self._events:
+                self._events.add({f"result/{name}": value for name, value in final.items()}, trained)
         if self._callbacks:
-            self._model.set(weights, state)
+            self._model.set(self._snapshot()[0] if isinstance(weights, list) else weights, state)
             self._callbacks.train_end(self.history.final)
         return weights, state
 
@@ -133,6 +142,8 @@ class Monitor:
         if self._validation and self._watches:
             logs |= {f"val_{name}": value for name, value in self._model.evaluate(center, state).items()}
         self.history.add(epoch, time.monotonic() - self._begun, logs)
+        if self._events:
+            self._events.add({f"epoch/{name}": value for name, value in logs.items()}, epoch * self._settings.rows)
         self.values = {"validation": {"epoch": epoch, **{k: v for k, v in logs.items() if k != "loss"}}}
         measured = {name: value for name, value in logs.items() if value is not None}
         reason = self._stopping.reason(epoch, measured, center, state)
@@ -143,7 +154,7 @@ class Monitor:
             self.stop = reason
 
     def _snapshot(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return self._server.snapshot()[0], self._state
+        return self._server.published()[0], self._state
 
     def _mean_loss(self) -> float | None:
         """The workers' mean loss over the rows since this was last asked."""
@@ -164,14 +175,31 @@ class _Center:
         self._flat = FlatModel(self.model)
         self._validation = validation
         self._loss = loss
+        self.measured: list[str] = []
         self._compile(self.model)
+        if validation:
+            self.measured = list(self._try(validation))
 
     def _compile(self, model) -> None:
         metrics = list(self._validation.metrics) if self._validation else None
+        model.compile(loss=self._loss, metrics=metrics or None, jit_compile=False)
+
+    def _try(self, validation: Validation) -> dict[str, float]:
+        """Evaluate a few rows: Keras looks at metrics, and at whether rows fit the model, only then."""
         try:
-            model.compile(loss=self._loss, metrics=metrics or None, jit_compile=False)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"the model cannot be compiled for validation: {error}") from error
+            return self._evaluated(self.model, validation.first(TRIED))
+        except Exception as error:  # Keras and its backends raise whatever they like
+            raise ConfigError(
+                f"the validation rows cannot be evaluated: {type(error).__name__}: {error}",
+                "check the names of the metrics, the loss, and that the rows have the model's inputs and outputs",
+            ) from error
+
+    def _ensemble(self, vectors: list[np.ndarray]):
+        from dkeras_core.learning.ensemble import ensemble_model
+
+        ensemble = ensemble_model(self.model, vectors)
+        self._compile(ensemble)
+        return ensemble
 
     def set(self, weights: np.ndarray, state: np.ndarray | None) -> None:
         self._flat.set(weights)
@@ -180,8 +208,12 @@ class _Center:
 
     def evaluate(self, weights: Vectors, state: np.ndarray | None) -> dict[str, float]:
         """Loss and metrics of one vector, or of the average of the predictions of several."""
-        model, rows = self.model, self._validation
+        if isinstance(weights, list):
+            return self._evaluated(self._ensemble(weights), self._validation)
         self.set(weights, state)
+        return self._evaluated(self.model, self._validation)
+
+    def _evaluated(self, model, rows: Validation) -> dict[str, float]:
         found = model.evaluate(
             rows.x, rows.y, sample_weight=rows.weights, batch_size=rows.batch_size, verbose=0, return_dict=True
         )
@@ -191,13 +223,16 @@ class _Center:
 class _Stopping:
     """Decides, epoch by epoch, whether the run should end, and keeps the best center where it is to be restored."""
 
-    def __init__(self, settings: TrainingSettings, validation: Validation | None):
+    def __init__(self, settings: TrainingSettings, measured: list[str]):
         self._early, self._target = settings.early_stopping, settings.target_loss
-        self._target_name = "val_loss" if validation and watches_center(settings.rule) else "loss"
-        if self._early and self._early.monitor != "loss" and not validation:
+        self._target_name = "val_loss" if measured and watches_center(settings.rule) else "loss"
+        if self._early and self._early.monitor not in ("loss", *measured):
             raise ConfigError(
-                f"early stopping monitors {self._early.monitor}, but there are no validation rows",
-                "hold back rows for validation (split.validation in a pipeline), or monitor loss",
+                f"early stopping monitors {self._early.monitor}, but "
+                + (f"measured are {', '.join(measured)}" if measured else "there are no validation rows"),
+                "name one of these, or add the metric"
+                if measured
+                else "hold back rows for validation (split.validation in a pipeline), or monitor loss",
             )
         self._best: float | None = None
         self._waited = 0
@@ -211,10 +246,8 @@ class _Stopping:
         if self._early is None:
             return None
         name = self._early.monitor
-        if name not in logs:
-            raise ConfigError(
-                f"early stopping monitors {name}, which is not measured", f"measured are: {', '.join(logs)}"
-            )
+        if name not in logs:  # no worker has reported a loss in this epoch
+            return None
         if self._best is None or self._gain(logs[name]) > self._early.min_delta:
             self._best, self._waited = logs[name], 0
             if self._early.restore_best:

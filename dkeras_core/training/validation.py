@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dkeras_core.data.columns import to_rows
-from dkeras_core.data.spool import Column
+from dkeras_core.data.arrow import to_rows
+from dkeras_core.data.columns import Column
 from dkeras_core.errors import DataError
 
 LIMIT = 20_000
 """Rows held at most, unless asked otherwise: the standard error of an accuracy is then below 0.4 points."""
+BYTES = 512 << 20
+"""What the rows may take at most, whatever was asked for: the driver's memory is sized without them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Validation:
     def rows(self) -> int:
         return len(_arrays(self.x)[0])
 
+    def first(self, rows: int) -> Validation:
+        """The same with the first ``rows`` only."""
+        x, y, weights = (_one_or_all([a[:rows] for a in _arrays(value)]) for value in (self.x, self.y, self.weights))
+        return replace(self, x=x, y=y, weights=weights)
+
     @classmethod
     def from_batches(
         cls,
@@ -63,12 +70,14 @@ class Validation:
         seed: int = 1,
         metrics: Sequence[Any] = (),
     ) -> Validation:
-        """Draw at most ``limit`` rows, each with the same chance, from Arrow batches of any number.
+        """Draw at most ``limit`` rows (and at most 512 MiB), each with the same chance, from Arrow batches.
 
         Raises DataError as the workers' spool does (missing column, null, ragged or non-finite value), and when there
         is no row at all.
         """
-        columns = [*inputs, *labels, *([Column(weight)] if weight else [])]
+        # Sparse columns are held dense: few rows are, and every evaluation needs them
+        columns = [replace(c, sparse=False) for c in (*inputs, *labels, *([Column(weight)] if weight else []))]
+        limit = max(1, min(limit, BYTES // sum(column.row_bytes for column in columns)))
         random = np.random.default_rng(seed)
         kept: list[np.ndarray] = []
         keys = np.empty(0)
@@ -100,4 +109,4 @@ def _arrays(value: Any) -> tuple:
 
 
 def _one_or_all(arrays: list[np.ndarray]):
-    return arrays[0] if len(arrays) == 1 else tuple(arrays)
+    return tuple(arrays) if len(arrays) > 1 else arrays[0] if arrays else None
