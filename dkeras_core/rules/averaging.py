@@ -10,7 +10,7 @@ from dkeras_core.rules.base import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Averaging(Rule):
-    """One-shot averaging, Algorithm 3 (ParallelSGD) of Zinkevich et al.
+    """One-shot averaging, Algorithm 3 (SimuParallelSGD) of Zinkevich et al.
 
     Workers train apart from the same start and never exchange; the result is the mean of their last vectors::
 

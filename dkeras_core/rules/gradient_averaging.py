@@ -12,7 +12,7 @@ from dkeras_core.rules.base import Arrays, Arrival, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAveraging(Rule):
-    """Synchronous SGD, Algorithms 1 and 2 of arXiv 1604.00981 without backup workers.
+    """Synchronous SGD, Algorithms 3 and 4 of arXiv 1604.00981 without backup workers.
 
     At every step each worker sends the gradient g_i of its batch; all go on with the mean, with which each makes the
     same step of its own optimizer, so that their x stay equal::

@@ -11,27 +11,34 @@ from typing import Any
 
 from dkeras_core.errors import ConfigError
 from dkeras_core.rules.adag import ADAG
+from dkeras_core.rules.adownpour import ADownpour
 from dkeras_core.rules.averaging import Averaging
 from dkeras_core.rules.base import Rule
 from dkeras_core.rules.delta_averaging import AsynchronousDeltaAveraging, DeltaAveraging
 from dkeras_core.rules.diloco import DiLoCo
 from dkeras_core.rules.downpour import Downpour
 from dkeras_core.rules.dynsgd import DynSGD
+from dkeras_core.rules.eamsgd import EAMSGD
 from dkeras_core.rules.easgd import EASGD, AsynchronousEASGD
 from dkeras_core.rules.ensemble import Ensemble
 from dkeras_core.rules.gradient_averaging import GradientAveraging
 from dkeras_core.rules.mdownpour import MDownpour
 from dkeras_core.rules.model_averaging import ModelAveraging
+from dkeras_core.rules.mvadownpour import MVADownpour
 from dkeras_core.rules.sequential import Sequential
 from dkeras_core.rules.slowmo import SlowMo
+from dkeras_core.rules.threshold_sharing import ThresholdSharing
 
 RULES: dict[str, type[Rule]] = {
     rule.name: rule
     for rule in (
         EASGD,
         AsynchronousEASGD,
+        EAMSGD,
         Downpour,
         MDownpour,
+        ADownpour,
+        MVADownpour,
         ADAG,
         DynSGD,
         ModelAveraging,
@@ -39,6 +46,7 @@ RULES: dict[str, type[Rule]] = {
         DiLoCo,
         DeltaAveraging,
         AsynchronousDeltaAveraging,
+        ThresholdSharing,
         GradientAveraging,
         Averaging,
         Ensemble,
@@ -98,8 +106,10 @@ def _rule(name: str) -> type[Rule]:
 
 def _parameter_section(text: str) -> dict[str, str]:
     section = text.partition("\nParameters\n----------\n")[2]
-    entries = re.findall(r"^(\w+) : (.+)\n((?:    .*\n?|\n)*)", section + "\n", re.MULTILINE)
-    return {name: f"{kind}. {' '.join(body.split())}" for name, kind, body in entries}
+    entries = re.findall(r"^([\w, ]+) : (.+)\n((?:    .*\n?|\n)*)", section + "\n", re.MULTILINE)
+    return {
+        name: f"{kind}. {' '.join(body.split())}" for several, kind, body in entries for name in several.split(", ")
+    }
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

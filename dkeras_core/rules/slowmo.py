@@ -28,11 +28,11 @@ class SlowMo(CenterRule):
     Parameters
     ----------
     slow_momentum : float in [0, 0.999]
-        beta. 0.8 was best at 16 to 64 workers; the paper takes 0.4 to 0.8.
+        beta. 0.8 was best at 16 to 64 workers; the paper tunes it for each task.
     slow_learning_rate : float in (0, 2]
         alpha; the paper's 1.
     communication_period : int, "epoch" or "fit"
-        tau, local steps between rounds; the paper takes 12 for images and 48 for translation.
+        tau, local steps between rounds.
     """
 
     name: ClassVar[str] = "slowmo"
