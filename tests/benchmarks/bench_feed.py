@@ -22,7 +22,6 @@ from outcome import Outcome
 
 from dkeras_core.data.columns import Column
 from dkeras_core.data.feed import Feed
-from dkeras_core.data.parquet import parquet_batches
 from dkeras_core.data.spool import Spool
 
 ROOT = Path(__file__).parents[2]
@@ -57,11 +56,17 @@ def write(folder: Path) -> dict[str, Path]:
     return paths
 
 
+def batches(path: Path | str, column: Column):
+    """Batches of Spark's size; a small buffer, for without it whole row groups are in memory."""
+    file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 16)
+    return file.iter_batches(10_000, columns=[*column.reads, "label"], use_threads=False)
+
+
 def rates(path: Path, column: Column, folder: Path) -> tuple[float, float]:
     """Rows a second into the spool, and out of it in one shuffled epoch."""
     with Spool.create(folder, [column, Column("label")]) as spool:
         begun = time.perf_counter()
-        for batch in parquet_batches(path, [*column.reads, "label"]):
+        for batch in batches(path, column):
             spool.append(batch)
         spool.seal(ROWS)
         spooled = time.perf_counter()
@@ -93,7 +98,7 @@ def grow(path: str, folder: str) -> None:
     before = resident()
     with Spool.create(folder, [column, Column("label")]) as spool:
         while spool.nbytes < TIMES_LARGER * LIMIT:
-            for batch in parquet_batches(path, [*column.reads, "label"]):
+            for batch in batches(path, column):
                 spool.append(batch)
         del batch
         spool.seal()
