@@ -65,8 +65,8 @@ class Tally:
         }
 
     def account(self) -> dict[str, Any]:
-        """What the driver keeps of the worker; shares are of the time in which it trained."""
-        trained = sum(self.seconds[part] for part in ("compile", "compute", "exchange", "wait"))
+        """What the driver keeps of the worker; shares are of the time in which it trained, compiling left out."""
+        trained = sum(self.seconds[part] for part in ("compute", "exchange", "wait"))
         return {
             "rows_trained": self.rows,
             "steps": self.steps,

@@ -1,7 +1,9 @@
-"""What a worker is given, and what it answers: plain values that travel through Spark's closure channel."""
+"""What a worker is given: plain values that travel through Spark's closure channel, or as JSON through a pipe."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,3 +72,31 @@ class TrainingTask:
     exchange_share: float = 0.05
     on_nonfinite: str = "stop"
     connect_deadline: float = 60.0
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns of a row, each once."""
+        weight = (Column(self.weight),) if self.weight else ()
+        return tuple(dict.fromkeys((*self.inputs, *self.labels, *weight)))
+
+    @property
+    def reads(self) -> list[str]:
+        """The columns of a DataFrame or a file that a row is read from."""
+        return list(dict.fromkeys(name for column in self.columns for name in column.reads))
+
+    def to_json(self) -> str:
+        """The task as JSON; it holds the secret."""
+        return json.dumps(dataclasses.asdict(self) | {"secret": self.secret.hex()})
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingTask:
+        """Read back what :meth:`to_json` wrote."""
+        values = json.loads(text)
+        for group in ("inputs", "labels"):
+            values[group] = tuple(
+                Column(**column | {"shape": tuple(column["shape"]), "sources": tuple(column["sources"])})
+                for column in values[group]
+            )
+        if values["class_weight"] is not None:  # JSON has no numbers as keys
+            values["class_weight"] = {int(label): weight for label, weight in values["class_weight"].items()}
+        return cls(**values | {"address": tuple(values["address"]), "secret": bytes.fromhex(values["secret"])})

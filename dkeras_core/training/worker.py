@@ -8,14 +8,21 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
-from dkeras_core.data.feed import Feed
+import numpy as np
+
+from dkeras_core.data.columns import Column
+from dkeras_core.data.feed import Feed, Window
 from dkeras_core.data.spool import Spool
 from dkeras_core.errors import TrainingError
 from dkeras_core.exchange import Client
 from dkeras_core.rules import rule_from_config
+from dkeras_core.training.exchanger import Exchanger, NotFinite, finite, make_exchanger
+from dkeras_core.training.period import AutomaticPeriod, window_of
+from dkeras_core.training.tally import Tally
 from dkeras_core.training.task import TrainingTask
 
 REPORT_INTERVAL = 0.5  # seconds between reports: often enough for a bar, seldom enough to cost nothing
@@ -36,141 +43,284 @@ def run_worker(task: TrainingTask, worker: int, attempt: int, batches: Iterable,
     ------
     ExchangeError
         The server cannot be reached, refused this worker, or ended the run; the message names the cause.
+    DataError
+        A row does not fit the model or the loss; column and row are named.
     TrainingError
-        The loss became non-finite, or rows trained differ from rows in.
+        The loss or a vector became non-finite (unless the task says to drop such a worker), or rows trained differ
+        from rows in.
     """
     with Client.connect(
         task.address, task.secret, worker=worker, attempt=attempt, deadline=task.connect_deadline
     ) as client:
-        run = _WorkerRun(task, worker, attempt, client)
-        return run(batches, directory)
+        return _WorkerRun(task, worker, attempt, client)(batches, directory)
 
 
 class _WorkerRun:
-    """One worker's run: its clock, its counters, and the loop that reads like Algorithm 1 of the paper."""
+    """One worker's run: what it is made of, and the loop that reads like Algorithm 1 of arXiv 1412.6651."""
 
     def __init__(self, task: TrainingTask, worker: int, attempt: int, client: Client):
         self._task, self._worker, self._attempt, self._client = task, worker, attempt, client
-        self._begun = time.monotonic()
-        self._reported = 0.0
-        self._losses = self._weight = 0.0
-        self.exchanges = self.rows = self.steps = 0
-        self.seconds = {"spool": 0.0, "start": 0.0, "compute": 0.0, "exchange": 0.0, "wait": 0.0}
-        self.loss: float | None = None
+        self._rule = rule_from_config(task.rule).for_workers(task.workers)
+        self._seed = task.seed + SEED_STRIDE * (worker + 1)
+        self._tally = Tally()
+        self._reported = -math.inf
+        self._stopped: str | None = None
+        self._automatic: AutomaticPeriod | None = None
+        self._trainer = self._state = None
+        self._rows = 0
+        self._pending = 0  # local steps since the last exchange
+        self._leading = worker == 0 and task.warm_start > 0 and not client.led
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
-        columns = [*self._task.inputs, *self._task.labels]
-        with Spool.create(directory, columns) as spool:
-            rows = self._spool(batches, spool)
-            trainer, x, state = self._start()
-            if rows:
-                self._train(spool, trainer, x)
-            if self.rows != rows * self._task.epochs:
-                raise TrainingError(
-                    f"worker {self._worker} trained {self.rows} rows but was given {rows} rows x "
-                    f"{self._task.epochs} epochs",
-                    "this is a defect of the feed; please report it",
-                )
-            account = self._account(rows, trainer)
-            self._client.finish(x, trainer.flat.get_state() if state is not None else None, account)
+        with Spool.create(directory, self._task.columns) as spool:
+            with self._tally.measuring("spool"):
+                self._spool(batches, spool)
+            self._rows = spool.rows
+            if not spool.rows:
+                return self._leave("was given no rows")
+            with self._tally.measuring("start"):
+                x = self._start(spool)
+            try:
+                self._train(spool, x)
+            except _NotFinite as error:
+                if self._task.on_nonfinite == "drop":
+                    return self._leave(error.what, dropped=error.what)
+                raise TrainingError(error.what, error.next_step) from error
+        if self._stopped is None and self._tally.rows != self._rows * self._task.epochs:
+            raise TrainingError(
+                f"worker {self._worker} trained {self._tally.rows} rows but was given {self._rows} rows x "
+                f"{self._task.epochs} epochs",
+                "this is a defect of the feed; please report it",
+            )
+        account = self._account()
+        self._client.finish(x, self._own_state(), account)
         return account
 
-    def _spool(self, batches: Iterable, spool: Spool) -> int:
-        self._report(state="spooling")
+    def _spool(self, batches: Iterable, spool: Spool) -> None:
+        self._report("spooling", at_once=True)
         for batch in batches:
             spool.append(batch)
-            self._report(state="spooling")
+            self._report("spooling")
         spool.seal()
-        self.seconds["spool"] = time.monotonic() - self._begun
-        return spool.rows
 
-    def _start(self):
+    def _start(self, spool: Spool) -> np.ndarray:
         """Build the model, take the center as this worker's x."""
         from dkeras_core.learning import model_io
+        from dkeras_core.learning.checks import check_labels
         from dkeras_core.learning.local import LocalTrainer
+        from dkeras_core.learning.settings import make_optimizer
 
-        begun = time.monotonic()
-        self._client.report({"state": "starting", "rows": 0})
+        self._report("starting", at_once=True)
         task = self._task
-        trainer = LocalTrainer(
+        in_epoch = -(-self._rows // task.batch_size)
+        steps = in_epoch * task.epochs
+        self._window = window_of(
+            self._rule.communication_period,
+            steps=steps,
+            steps_in_epoch=in_epoch,
+            batch_bytes=task.batch_size * sum(column.row_bytes for column in task.columns),
+        )
+        if self._rule.communication_period == "auto":
+            self._automatic = AutomaticPeriod(task.exchange_share, steps, self._window)
+        self._trainer = LocalTrainer(
             model_io.from_json(task.architecture),
-            task.optimizer,
+            make_optimizer(
+                self._rule.optimizer(task.optimizer),
+                scale=task.learning_rate_scale,
+                warmup_steps=round(task.warmup * steps),
+            ),
             task.loss,
             batch_size=task.batch_size,
-            communication_period=task.rule["communication_period"],
-            seed=task.seed + SEED_STRIDE * (self._worker + 1),
+            communication_period=self._window,
+            class_weight=task.class_weight,
+            seed=self._seed,
+            lookahead=self._rule.lookahead,
         )
-        x, state = self._client.center()
-        if state is not None:
-            trainer.flat.set_state(state)
-        self.seconds["start"] = time.monotonic() - begun
-        return trainer, x, state
+        labels = [column.name for column in task.labels]
+        check_labels(self._trainer.model, task.loss, [spool.arrays[name] for name in labels], labels)
+        spool.release()  # the check has read them all
+        x, self._state = self._client.center()
+        if self._state is not None:
+            self._trainer.flat.set_state(self._state)
+        return x
 
-    def _train(self, spool: Spool, trainer, x) -> None:
-        task, clock = self._task, time.monotonic
-        rule = rule_from_config(task.rule).for_workers(task.workers)
-        state = rule.worker_state(x)
+    def _train(self, spool: Spool, x: np.ndarray) -> None:
+        task = self._task
         feed = Feed(
             spool,
             batch_size=task.batch_size,
-            communication_period=rule.communication_period,
-            seed=task.seed + SEED_STRIDE * (self._worker + 1),
+            communication_period=self._window,
+            seed=self._seed,
+            features=_names(task.inputs),
+            label=_names(task.labels),
+            weight=task.weight,
         )
-        at = clock()
-        for epoch in range(task.epochs):
-            for window in feed.windows(epoch):
-                fetched = clock()
-                loss = trainer.window(window, x)
-                trained = clock()
-                self._count(window, loss)
-                rule.receive(x, self._client.exchange(rule.message(x, state, window.steps)), state)
-                exchanged = clock()
-                self.exchanges += 1
-                self.seconds["wait"] += fetched - at
-                self.seconds["compute"] += trained - fetched
-                self.seconds["exchange"] += exchanged - trained
-                self._report(state="training", loss=self._mean_loss())
-                at = clock()
-        self._report(at_once=True, state="finishing", loss=self._mean_loss())
+        exchanger = make_exchanger(self._rule, self._client, self._trainer, overlap=task.overlap)
+        with closing(exchanger):
+            if not self._leading:
+                exchanger.start(x)
+            for epoch in range(task.epochs):
+                self._epoch(feed, epoch, exchanger, x)
+                if self._rule.communication_period == "epoch" and self._pending:
+                    self._meet(exchanger, x)
+                if self._stopped is not None:
+                    break
+                if self._state is not None:
+                    self._share_state(exchanger, x)
+            if self._pending or self._leading:
+                self._meet(exchanger, x)
+            with self._tally.measuring("exchange"):
+                exchanger.settle(x)
+        if not finite(x):
+            raise self._bad_vector(x, "its parameters")
+        self._report("finishing", at_once=True)
 
-    def _count(self, window, loss: float) -> None:
+    def _epoch(self, feed: Feed, epoch: int, exchanger: Exchanger, x: np.ndarray) -> None:
+        # An epoch goes on where the last one ended, so that windows end where exchanges are due
+        first = -self._pending % self._window or None
+        with closing(feed.windows(epoch, first=first)) as windows:
+            while self._stopped is None and (window := self._next(windows)) is not None:
+                for piece in self._pieces(window):
+                    self._local(exchanger, piece, x)
+                    if self._pending >= self._due():
+                        self._meet(exchanger, x)
+                    elif not exchanger.busy:
+                        self._report("training")
+
+    def _next(self, windows: Iterator[Window]) -> Window | None:
+        with self._tally.measuring("wait"):
+            return next(windows, None)
+
+    def _due(self) -> float:
+        """Local steps from one exchange to the next."""
+        if self._leading:
+            return self._task.warm_start
+        if self._automatic:
+            return self._automatic.tau
+        period = self._rule.communication_period
+        return period if self._rule.exchanging and isinstance(period, int) else math.inf
+
+    def _pieces(self, window: Window) -> Iterator[Window]:
+        """Cut a window where an exchange is due."""
+        start = 0
+        while start < window.steps and self._stopped is None:
+            stop = min(window.steps, start + self._due() - self._pending)
+            yield window if (start, stop) == (0, window.steps) else _part(window, start, stop)
+            start = stop
+
+    def _local(self, exchanger: Exchanger, window: Window, x: np.ndarray) -> None:
+        seconds, compiled, begun = self._tally.seconds, self._trainer.compile_seconds, time.monotonic()
+        loss = (self._trainer.window if self._leading else exchanger.local)(window, x)
+        taken, compiling = time.monotonic() - begun, self._trainer.compile_seconds - compiled
+        seconds["compile"] += compiling
+        seconds["compute"] += max(taken - compiling, 0.0)
+        if self._automatic and not compiling:
+            self._automatic.computed(taken, window.steps)
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss of worker {self._worker} became {loss} after {self.rows} rows",
-                "lower training.optimizer.learning_rate, or look at the features for outliers",
-            )
-        self.rows += window.rows
-        self.steps += window.steps
-        self._losses += loss * window.rows
-        self._weight += window.rows
+            raise self._bad_loss(loss, window, x)
+        self._tally.trained(window.rows, window.steps, loss)
+        self._pending += window.steps
 
-    def _mean_loss(self) -> float | None:
-        """Mean loss since the last report."""
-        return self._losses / self._weight if self._weight else self.loss
+    def _meet(self, exchanger: Exchanger, x: np.ndarray) -> None:
+        """Exchange, or hand the others the center to begin with."""
+        begun = time.monotonic()
+        exchanger.settle(x)
+        settled = time.monotonic()
+        self._report("training")
+        reported = time.monotonic()
+        if self._leading:
+            self._client.lead(x)
+            self._leading = False
+            exchanger.start(x)
+        elif self._rule.exchanging:
+            try:
+                exchanger.begin(x, self._pending)
+            except NotFinite as found:
+                raise self._bad_vector(found.vector, "what it would send") from None
+            self._tally.exchanges += 1
+        taken = settled - begun + time.monotonic() - reported
+        self._tally.seconds["exchange"] += taken
+        if self._automatic:
+            self._automatic.exchanged(taken)
+        self._pending = 0
 
-    def _report(self, at_once: bool = False, **values) -> None:
+    def _share_state(self, exchanger: Exchanger, x: np.ndarray) -> None:
+        """Let the driver evaluate the center with the moving statistics of an epoch's end."""
+        with self._tally.measuring("exchange"):
+            exchanger.settle(x)
+            self._client.share_state(self._own_state())
+
+    def _leave(self, reason: str, dropped: str | None = None) -> dict:
+        """End without a vector: there is none, or none that the others could use."""
+        if self._leading:  # the others wait for a center to begin with
+            self._client.lead(self._client.center()[0])
+        account = self._account() | ({"dropped": dropped} if dropped else {})
+        self._client.drop(reason, account)
+        return account
+
+    def _bad_loss(self, loss: float, window: Window, x: np.ndarray) -> _NotFinite:
+        first = self._tally.steps + 1
+        last = self._tally.steps + window.steps
+        steps = f"local step {first}" if first == last else f"local steps {first} to {last}"
+        return _NotFinite(
+            f"the loss of worker {self._worker} became {loss} in {steps}: {self._trainer.explain_nonfinite(window, x)}",
+            "lower training.optimizer.learning_rate, or look at the features for outliers",
+        )
+
+    def _bad_vector(self, vector: np.ndarray, what: str) -> _NotFinite:
+        first = int(np.flatnonzero(~np.isfinite(vector))[0])
+        return _NotFinite(
+            f"{what} of worker {self._worker} became {vector[first]} in {self._trainer.flat.name_of(first)}, "
+            f"at local step {self._tally.steps}",
+            "lower training.optimizer.learning_rate, or look at the features for outliers",
+        )
+
+    def _own_state(self) -> np.ndarray | None:
+        return None if self._state is None else self._trainer.flat.get_state()
+
+    def _report(self, state: str, at_once: bool = False) -> None:
         now = time.monotonic()
         if now - self._reported < REPORT_INTERVAL and not at_once:
             return
         self._reported = now
-        if values.get("loss") is not None:
-            self.loss = values["loss"]
-            self._losses = self._weight = 0.0
-        stop = self._client.report({"host": socket.gethostname(), "rows": self.rows, **values})
-        if stop is not None:
-            raise TrainingError(f"worker {self._worker} was asked to stop: {stop}")
+        stop = self._client.report(
+            {"host": socket.gethostname(), "state": state, "communication_period": self._tau(), **self._tally.report()}
+        )
+        self._stopped = self._stopped or stop
 
-    def _account(self, rows: int, trainer) -> dict:
+    def _tau(self) -> int | str:
+        return self._automatic.tau if self._automatic else self._rule.communication_period
+
+    def _account(self) -> dict:
         return {
             "worker": self._worker,
             "host": socket.gethostname(),
             "attempt": self._attempt,
-            "rows": rows,
-            "rows_trained": self.rows,
-            "steps": self.steps,
-            "exchanges": self.exchanges,
-            "loss": self._mean_loss() if self._weight else self.loss,
-            "fused": trainer.fused,
-            "seconds": round(time.monotonic() - self._begun, 3),
-            **{f"{name}_seconds": round(value, 3) for name, value in self.seconds.items()},
+            "rows": self._rows,
+            "fused": self._trainer.fused if self._trainer else "",
+            "communication_period": self._tau(),
+            "overlap": self._task.overlap,
+            **({"period": self._automatic.account()} if self._automatic else {}),
+            **({"stopped": self._stopped} if self._stopped else {}),
+            **self._tally.account(),
         }
+
+
+class _NotFinite(TrainingError):
+    """A loss or a vector is not finite; becomes a TrainingError unless the worker is to be dropped."""
+
+
+def _names(columns: tuple[Column, ...]) -> str | list[str]:
+    """One column's name, or the names of several: the feed makes an array of the one and a tuple of the others."""
+    return columns[0].name if len(columns) == 1 else [column.name for column in columns]
+
+
+def _part(window: Window, start: int, stop: int) -> Window:
+    """Batches ``start`` to ``stop`` of a window, without a copy."""
+
+    def cut(arrays):
+        if isinstance(arrays, tuple):
+            return tuple(array[start:stop] for array in arrays)
+        return None if arrays is None else arrays[start:stop]
+
+    return Window(*map(cut, window))
