@@ -1,0 +1,169 @@
+"""What the estimators of all algorithms share: from a DataFrame to a trained :class:`KerasModel`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from pyspark.ml.base import Estimator
+
+from dkeras_core.errors import ConfigError
+from dkeras_core.ml.outputs import Output, inputs_of, outputs_of
+from dkeras_core.ml.packed import PackedModel
+from dkeras_core.ml.params import TrainingParams
+from dkeras_core.ml.persistence import Stored
+from dkeras_core.ml.rows import Rows, rows_of
+from dkeras_core.ml.transformer import KerasModel
+from dkeras_core.rules import Rule
+
+
+class DistributedEstimator(Estimator, TrainingParams, Stored):
+    """Trains a Keras model on a DataFrame's rows with one distributed algorithm; see the classes derived from it.
+
+    Workers are tasks of this Spark application; the parameter server runs in its driver for the time of ``fit``.
+    """
+
+    rule: ClassVar[type[Rule]]
+    unsaved: ClassVar[tuple[str, ...]] = ("model", "callbacks")
+
+    def __init__(self, model: Any = None, **params: Any):
+        super().__init__()
+        self._training_defaults()
+        self._setDefault(**{field.name: field.default for field in fields(self.rule)})
+        self.setParams(model=model, **params)
+
+    def setParams(self, **params: Any):
+        """Set params by name. A compiled model brings its optimizer and loss along, where none are given."""
+        compiled = params.get("model")
+        super().setParams(**params)
+        if getattr(compiled, "compiled", False):
+            settings = compiled.get_compile_config() or {}
+            for name in ("optimizer", "loss"):
+                if settings.get(name) is not None and not self.isSet(name):
+                    self._set(**{name: settings[name]})
+        self._rule()
+        return self
+
+    def _rule(self) -> Rule:
+        """The algorithm with its hyper-parameters; ConfigError for those it refuses."""
+        return self.rule(**{field.name: self.getOrDefault(field.name) for field in fields(self.rule)})
+
+    def _fit(self, dataset) -> KerasModel:
+        from dkeras_core.learning.checks import check_model
+        from dkeras_core.training.driver import train
+        from dkeras_core.training.spark import SparkLauncher
+
+        packed, loss = self._needed("model"), self._needed("loss")
+        rule = self._rule()
+        spark = dataset.sparkSession
+        workers = self._workers(spark)
+        rule.for_workers(workers)
+        model = packed.unpack(self.getSeed())
+        outputs = outputs_of(model, loss)
+        with rows_of(
+            dataset,
+            self.getInputCols(),
+            self.getLabelCols(),
+            inputs_of(model),
+            outputs,
+            weight=self._value("weightCol"),
+            validation=self._value("validationIndicatorCol"),
+            split=self.getOrDefault("validation_split"),
+            seed=self.getSeed(),
+        ) as rows:
+            check_model(model, rows.inputs, rows.labels, loss)
+            result = train(
+                packed.architecture,
+                *_start(model),
+                self._settings(spark, rule, workers, rows),
+                SparkLauncher(spark, rows.frame),
+                validation=self._validation(rows, outputs),
+                callbacks=self._value("callbacks") or (),
+            )
+        return self._model(model, result)
+
+    def _needed(self, name: str) -> Any:
+        value = self._value(name)
+        if value is None:
+            raise ConfigError(
+                f"{type(self).__name__} has no {name} to train",
+                f"give it one: {type(self).__name__}(model, loss=...); a compiled model brings its loss along",
+            )
+        return value
+
+    def _workers(self, spark) -> int:
+        """The number set; else one for each task slot, or one for an algorithm that has no others."""
+        if self.isSet("workers"):
+            return self.getOrDefault("workers")
+        return 1 if self.rule.name == "sequential" else spark.sparkContext.defaultParallelism
+
+    def _settings(self, spark, rule: Rule, workers: int, rows: Rows):
+        from dkeras_core.training.address import server_settings
+        from dkeras_core.training.scaling import scaling
+        from dkeras_core.training.settings import EarlyStopping, TrainingSettings
+
+        optimizer = self._value("optimizer") or {"name": "adam"}
+        scaled = scaling(optimizer, workers, rule.name, self.getOrDefault("learning_rate_scaling"))
+        stopping = self._value("early_stopping")
+        same = (
+            "loss epochs batch_size class_weight result overlap exchange_share on_nonfinite wire target_loss "
+            "join_deadline silence_deadline barrier_deadline seed"
+        )
+        return TrainingSettings(
+            rule=rule,
+            optimizer=optimizer,
+            workers=workers,
+            rows=rows.count,
+            inputs=rows.inputs,
+            labels=rows.labels,
+            weight=rows.weight,
+            threads=int(spark.conf.get("spark.task.cpus", "1")),
+            learning_rate_scale=scaled.scale,
+            warmup=self.getOrDefault("warmup") if self.isSet("warmup") else scaled.warmup,
+            warm_start=self.getOrDefault("warm_start") if self.isSet("warm_start") else scaled.warm_start,
+            early_stopping=EarlyStopping(**stopping) if stopping else None,
+            server=server_settings(spark),
+            **{name: self._value(name) for name in same.split()},
+        )
+
+    def _validation(self, rows: Rows, outputs: tuple[Output, ...]):
+        from dkeras_core.training.validation import LIMIT, Validation
+
+        if rows.validation is None:
+            return None
+        frame = rows.validation
+        if rows.validation_count > 2 * LIMIT:  # what the driver would not keep need not travel
+            frame = frame.sample(1.5 * LIMIT / rows.validation_count, seed=self.getSeed())
+        metrics = ["accuracy"] if len(outputs) == 1 and outputs[0].kind != "values" else []
+        return Validation.from_batches(
+            frame.toArrow().to_batches(),
+            rows.inputs,
+            rows.labels,
+            rows.weight,
+            seed=self.getSeed(),
+            metrics=self._value("metrics") or metrics,
+        )
+
+    def _model(self, model, result) -> KerasModel:
+        from dkeras_core.learning.ensemble import ensemble_model
+        from dkeras_core.learning.flat import FlatModel
+
+        if isinstance(result.weights, list):
+            model = ensemble_model(model, result.weights)
+        else:
+            flat = FlatModel(model)
+            flat.set(result.weights)
+            if result.state is not None:
+                flat.set_state(result.state)
+        trained = KerasModel(history=result.history)
+        self._copyValues(trained)
+        trained._set(model=PackedModel.of(model))
+        return trained._resetUid(self.uid)
+
+
+def _start(model):
+    """The vectors that training starts from: parameters, and the state when there is one."""
+    from dkeras_core.learning.flat import FlatModel
+
+    flat = FlatModel(model)
+    return flat.get(), flat.get_state() if flat.state_n else None
