@@ -12,7 +12,7 @@ from dkeras_core.learning import model_io
 from dkeras_core.learning.flat import FlatModel
 
 
-def ensemble_model(model, vectors: Sequence[np.ndarray]):
+def ensemble_model(model, vectors: Sequence[np.ndarray], states: Sequence[np.ndarray] | None = None):
     """Return a functional model with the inputs and outputs of ``model``: the mean of its members' outputs.
 
     It is an ordinary Keras model: it can be evaluated, saved, exported and written as JSON. The mean is that of
@@ -24,12 +24,13 @@ def ensemble_model(model, vectors: Sequence[np.ndarray]):
         Built; its architecture is copied, and it is left as it is.
     vectors : sequence of float32[n]
         The members' parameters, as ``FlatModel`` orders them.
+    states : sequence of float32[m], optional
+        Their non-trainable states (moving statistics); needed when the model has any.
 
     Raises
     ------
     ConfigError
-        No vector, a model whose input is not known, or one with averageable state (batch normalisation): a member's
-        moving statistics belong to its own weights, and only their mean over all workers is kept.
+        No vector, another number of states, or a model whose input is not known.
     """
     import keras
 
@@ -40,11 +41,11 @@ def ensemble_model(model, vectors: Sequence[np.ndarray]):
             f"model {model.name!r} has no inputs that are known, so it cannot be a member of an ensemble",
             "build it as a functional or sequential model",
         )
-    if FlatModel(model).state_n:
+    stateful = FlatModel(model).state_n > 0
+    if stateful and len(states or ()) != len(vectors):
         raise ConfigError(
-            f"model {model.name!r} has moving statistics or frozen weights, of which a run keeps the mean over its "
-            "workers only: it cannot be a member of an ensemble",
-            "use layer or group normalisation, or result mean, center or ema",
+            f"model {model.name!r} has moving statistics: {len(vectors)} members need as many states, "
+            f"not {len(states or ())}"
         )
     description = json.loads(model_io.to_json(model))
     taken = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
@@ -53,7 +54,10 @@ def ensemble_model(model, vectors: Sequence[np.ndarray]):
     for number, vector in enumerate(vectors):
         description["config"]["name"] = f"member_{number}"
         member = model_io.from_json(json.dumps(description))
-        FlatModel(member).set(vector)
+        flat = FlatModel(member)
+        flat.set(vector)
+        if stateful:
+            flat.set_state(states[number])
         outputs.append(member(inputs))
     if len(outputs) > 1:
         outputs = [keras.tree.map_structure(lambda *ones: keras.layers.Average()(ones), *outputs)]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dkeras_core.errors import DataError, TrainingError
-from dkeras_core.exchange import ParameterServer, new_secret
+from dkeras_core.exchange import ExchangeResult, ParameterServer, new_secret
 from dkeras_core.training.account import check_rows, make_account
 from dkeras_core.training.curve import Curve
 from dkeras_core.training.events import EventLog
@@ -53,14 +53,15 @@ class Launcher(Protocol):
 class TrainingResult:
     """What a run gives.
 
-    ``weights`` is float32[n], or a list of the workers' vectors when the result is "ensemble"; ``state`` the averaged
-    non-trainable state, or None; ``account`` what becomes ``train.json``.
+    ``weights`` is float32[n] and ``state`` the averaged non-trainable state, or None; when the result is "ensemble",
+    both are lists, an entry for each worker (``learning.ensemble`` makes one model of them). ``account`` is what
+    becomes ``train.json``.
     """
 
     weights: np.ndarray | list[np.ndarray]
     center: np.ndarray
     ema: np.ndarray
-    state: np.ndarray | None
+    state: np.ndarray | list[np.ndarray] | None
     account: dict[str, Any]
     history: History
 
@@ -125,8 +126,11 @@ def train(
         on_report=curve.add,
         silence_deadline=settings.silence_deadline,
         barrier_deadline=settings.barrier_deadline,
+        warm_start=settings.warm_start > 0,
+        keep_finals=settings.chosen_result == "ensemble",
+        on_nonfinite=settings.on_nonfinite,
     )
-    monitor = Monitor(architecture, settings, server, curve, state, validation, callbacks, events)
+    monitor = Monitor(architecture, settings, server, curve, validation, callbacks, events)
     begun = time.monotonic()
     server.start()
     try:
@@ -160,11 +164,11 @@ def train(
         outcome = server.result()
         seconds = time.monotonic() - begun
         check_rows(accounts, settings)
-        weights = {"mean": outcome.mean, "center": outcome.published, "ema": outcome.ema}[settings.chosen_result]
+        weights, last_state = _chosen(outcome, settings.chosen_result)
         trained = sum(account["rows_trained"] for account in accounts)
-        weights, final_state = monitor.finish(weights, outcome.state, trained)
+        weights, last_state = monitor.finish(weights, last_state, trained)
         account = make_account(settings, accounts, server.status(), curve, monitor.history, center.size, seconds)
-        return TrainingResult(weights, outcome.center, outcome.ema, final_state, account, monitor.history)
+        return TrainingResult(weights, outcome.center, outcome.ema, last_state, account, monitor.history)
     except BaseException as error:
         server.fail(str(error) or type(error).__name__)
         launcher.cancel()
@@ -201,6 +205,13 @@ def _watch(server, launcher, settings, curve, monitor, observe, events, interval
                 "or raise training.join_deadline",
             )
         time.sleep(interval)
+
+
+def _chosen(outcome: ExchangeResult, result: str) -> tuple[Any, Any]:
+    """Weights and state of the result that was asked for."""
+    if result == "ensemble":
+        return outcome.finals, outcome.final_states
+    return {"mean": outcome.mean, "center": outcome.published, "ema": outcome.ema}[result], outcome.state
 
 
 def _scalars(state: dict[str, Any], curve: Curve) -> dict[str, float | None]:

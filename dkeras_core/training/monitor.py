@@ -24,7 +24,9 @@ from dkeras_core.training.validation import Validation
 
 TRIED = 32  # rows that are evaluated before anything starts
 
+One = np.ndarray | None
 Vectors = np.ndarray | list[np.ndarray]
+States = One | list[np.ndarray]
 
 _LESS_IS_BETTER = ("loss", "error", "crossentropy", "divergence", "hinge", "poisson", "log_cosh", "mse", "mae")
 
@@ -41,8 +43,6 @@ class Monitor:
         Whose center is looked at.
     curve : Curve
         The training loss.
-    state : float32 array or None
-        The initial non-trainable state.
     validation : Validation or None
         Rows to evaluate the center on.
     callbacks : sequence of keras.callbacks.Callback
@@ -70,14 +70,12 @@ class Monitor:
         settings: TrainingSettings,
         server: ParameterServer,
         curve: Curve,
-        state: np.ndarray | None = None,
         validation: Validation | None = None,
         callbacks: Sequence[Any] = (),
         events: EventLog | None = None,
     ):
         self._events = events
         self._settings, self._server, self._curve, self._validation = settings, server, curve, validation
-        self._state = state
         self._model = self._callbacks = None
         if validation or callbacks:
             self._model = _Center(architecture, settings.loss, validation)
@@ -111,7 +109,7 @@ class Monitor:
             self._epoch = epoch
             self._future = self._executor.submit(self._look, epoch)
 
-    def finish(self, weights: Vectors, state: np.ndarray | None, trained: int) -> tuple[Vectors, np.ndarray | None]:
+    def finish(self, weights: Vectors, state: States, trained: int) -> tuple[Vectors, States]:
         """End the last epoch, evaluate the result, and return it: or the best center, when that is to be restored."""
         if self._future is not None:
             self._future.result()
@@ -128,7 +126,7 @@ class Monitor:
             if self._events:
                 self._events.add({f"result/{name}": value for name, value in final.items()}, trained)
         if self._callbacks:
-            self._model.set(self._snapshot()[0] if isinstance(weights, list) else weights, state)
+            self._model.set(*(self._snapshot() if isinstance(weights, list) else (weights, state)))
             self._callbacks.train_end(self.history.final)
         return weights, state
 
@@ -153,8 +151,8 @@ class Monitor:
         if not last:
             self.stop = reason
 
-    def _snapshot(self) -> tuple[np.ndarray, np.ndarray | None]:
-        return self._server.published()[0], self._state
+    def _snapshot(self) -> tuple[np.ndarray, One]:
+        return self._server.published()[0], self._server.state()
 
     def _mean_loss(self) -> float | None:
         """The workers' mean loss over the rows since this was last asked."""
@@ -170,11 +168,12 @@ class _Center:
     def __init__(self, architecture: str, loss: Any, validation: Validation | None):
         from dkeras_core.learning import model_io
         from dkeras_core.learning.flat import FlatModel
+        from dkeras_core.learning.settings import make_loss
 
         self.model = model_io.from_json(architecture)
         self._flat = FlatModel(self.model)
         self._validation = validation
-        self._loss = loss
+        self._loss = make_loss(loss)
         self.measured: list[str] = []
         self._compile(self.model)
         if validation:
@@ -194,22 +193,22 @@ class _Center:
                 "check the names of the metrics, the loss, and that the rows have the model's inputs and outputs",
             ) from error
 
-    def _ensemble(self, vectors: list[np.ndarray]):
+    def _ensemble(self, vectors: list[np.ndarray], states: list[np.ndarray] | None):
         from dkeras_core.learning.ensemble import ensemble_model
 
-        ensemble = ensemble_model(self.model, vectors)
+        ensemble = ensemble_model(self.model, vectors, states)
         self._compile(ensemble)
         return ensemble
 
-    def set(self, weights: np.ndarray, state: np.ndarray | None) -> None:
+    def set(self, weights: np.ndarray, state: One) -> None:
         self._flat.set(weights)
         if state is not None:
             self._flat.set_state(state)
 
-    def evaluate(self, weights: Vectors, state: np.ndarray | None) -> dict[str, float]:
+    def evaluate(self, weights: Vectors, state: States) -> dict[str, float]:
         """Loss and metrics of one vector, or of the average of the predictions of several."""
         if isinstance(weights, list):
-            return self._evaluated(self._ensemble(weights), self._validation)
+            return self._evaluated(self._ensemble(weights, state), self._validation)
         self.set(weights, state)
         return self._evaluated(self.model, self._validation)
 

@@ -55,9 +55,23 @@ def test_the_names_of_the_inputs_stay():
     assert [tensor.name for tensor in ensemble_model(sequential(), vectors_of(sequential(), 2)).inputs] == ["features"]
 
 
+def test_each_member_has_its_own_moving_statistics():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
+    flat = FlatModel(model)
+    vectors, x = vectors_of(model, 2), np.random.default_rng(3).normal(size=(5, 3))
+    states = [np.full(flat.state_n, value, np.float32) for value in (0.5, 2.0)]
+    expected = []
+    for vector, state in zip(vectors, states, strict=True):
+        flat.set(vector)
+        flat.set_state(state)
+        expected.append(model.predict_on_batch(x))
+    found = ensemble_model(model, vectors, states).predict_on_batch(x)
+    np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-5)
+
+
 def test_what_cannot_be_a_member_is_refused_with_the_reason():
     normalised = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
-    with pytest.raises(ConfigError, match="moving statistics"):
+    with pytest.raises(ConfigError, match="2 members need as many states, not 0"):
         ensemble_model(normalised, vectors_of(normalised, 2))
     with pytest.raises(ConfigError, match="at least one"):
         ensemble_model(sequential(), [])

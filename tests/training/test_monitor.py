@@ -26,6 +26,9 @@ class Server:
     def published(self):
         return self.center.copy(), 0
 
+    def state(self):
+        return None
+
 
 @pytest.fixture
 def watch(model, rows_of):
@@ -45,7 +48,7 @@ def watch(model, rows_of):
             batch_size=10, workers=2, rows=ROWS, inputs=columns[0], **settings,
         )  # fmt: skip
         held = Validation.from_batches([batch], *columns, metrics=metrics) if validation else None
-        monitor = Monitor(to_json(model), given, server, curve, None, held, callbacks)
+        monitor = Monitor(to_json(model), given, server, curve, held, callbacks)
         monitors.append(monitor)
         monitor.start()
         return monitor, server, curve
