@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -162,11 +163,14 @@ class Logistic:
         chance = 1 / (1 + np.exp(-self.rows @ [1, -2, 0.5, 0, 1]))
         self.labels = (self.random.random(512) < chance).astype(float)
         self.start = np.zeros(5, np.float32)
-        self.optimum, everything = np.zeros(5), np.arange(512)
+        draws = [self.random.integers(0, 512, 32) for _ in range(512)]
+        signs = (2 * self.labels - 1)[:, None]  # the gradient of log(1 + exp(-s row w)) is -s row / (1 + exp(s row w))
+        self._batches = itertools.cycle([(signs * self.rows)[draw].astype(np.float32) for draw in draws])
+        self.optimum = np.zeros(5)
         for _ in range(20):
             scores = 1 / (1 + np.exp(-self.rows @ self.optimum))
             hessian = (self.rows * (scores * (1 - scores))[:, None]).T @ self.rows / 512 + 0.01 * np.eye(5)
-            self.optimum -= np.linalg.solve(hessian, self._gradient(self.optimum, everything))
+            self.optimum -= np.linalg.solve(hessian, self._full_gradient(self.optimum))
 
     def loss(self, w):
         margins = self.rows @ w
@@ -175,12 +179,12 @@ class Logistic:
     def excess(self, w):
         return self.loss(w) - self.loss(self.optimum)
 
-    def _gradient(self, w, sample):
-        rows = self.rows[sample]
-        return rows.T @ (1 / (1 + np.exp(-rows @ w)) - self.labels[sample]) / len(sample) + 0.01 * w
+    def _full_gradient(self, w):
+        return self.rows.T @ (1 / (1 + np.exp(-self.rows @ w)) - self.labels) / 512 + 0.01 * w
 
     def gradient(self, w, k):
-        return self._gradient(w, self.random.integers(0, 512, 32)).astype(np.float32)
+        rows = next(self._batches)
+        return np.float32(0.01) * w - (1 / (1 + np.exp(rows @ w))) @ rows / np.float32(32)
 
 
 @pytest.fixture

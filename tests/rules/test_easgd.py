@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dkeras_core import rules
+from dkeras_core.errors import ConfigError
 from dkeras_core.rules import Arrival
 
 
@@ -34,3 +35,36 @@ def test_float32_throughout():
     rule.apply(center, x * 2, answer, {}, Arrival(0, 0, 0))
     assert center.dtype == answer.dtype == np.float32
     assert center[0] == np.float32(1) + np.float32(0.1)
+
+
+@pytest.mark.parametrize(("workers", "rate"), [(2, 0.5), (10, 0.1), (64, 1 / 64), (1, 1.0)])
+def test_synchronous_moving_rate_must_not_overshoot(workers, rate):
+    """beta = p alpha of at most 1: with 1 the center becomes the mean of the workers."""
+    rule = rules.get("easgd", moving_rate=rate).for_workers(workers)
+    center, mean, answer = np.zeros(3, np.float32), np.ones(3, np.float32), np.empty(3, np.float32)
+    rule.apply(center, mean, answer, {}, Arrival(0, 0, 0, workers))
+    np.testing.assert_allclose(center, mean, rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"overshoots(.|\n)*at most"):
+        rules.get("easgd", moving_rate=rate).for_workers(workers + 1)
+
+
+def test_fewer_workers_pull_less():
+    """When 3 of 4 have finished, beta is alpha for the one that is left."""
+    rule = rules.get("easgd", moving_rate=0.25).for_workers(4)
+    for met, moved in ((4, 1.0), (1, 0.25)):
+        center, mean, answer = np.zeros(3, np.float32), np.ones(3, np.float32), np.empty(3, np.float32)
+        rule.apply(center, mean, answer, {}, Arrival(0, 0, 0, met))
+        assert (center == moved).all() and (answer == 0).all()
+
+
+@pytest.mark.parametrize("workers", [1, 4, 64])
+@pytest.mark.parametrize("name", ["asynchronous_easgd", "easgd", "eamsgd"])
+def test_exchanges_conserve_the_sum(simulate, name, workers):
+    simulation = simulate(rules.get(name), workers, np.zeros(33, np.float32), seed=workers)
+    for x in simulation.xs:
+        x += simulation.random.normal(size=33).astype(np.float32)
+    before = simulation.center + np.sum(simulation.xs, axis=0)
+    spread = np.ptp([*simulation.xs, simulation.center], axis=0).sum()
+    simulation.run(40, lambda x, k: np.float32(0))
+    np.testing.assert_allclose(simulation.center + np.sum(simulation.xs, axis=0), before, atol=2e-5)
+    assert np.ptp([*simulation.xs, simulation.center], axis=0).sum() < 0.96 * spread
