@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,12 +77,13 @@ class Validation:
         """
         # Sparse columns are held dense: few rows are, and every evaluation needs them
         columns = [replace(c, sparse=False) for c in (*inputs, *labels, *([Column(weight)] if weight else []))]
-        limit = max(1, min(limit, BYTES // sum(column.row_bytes for column in columns)))
+        row_bytes = sum(column.row_bytes for column in columns)
+        limit = max(1, min(limit, BYTES // row_bytes))
         random = np.random.default_rng(seed)
         kept: list[np.ndarray] = []
         keys = np.empty(0)
         seen = 0
-        for batch in batches:
+        for batch in _pieces(batches, max(1, BYTES // 8 // row_bytes)):
             blocks = [to_rows(batch, column, seen) for column in columns]
             seen += batch.num_rows
             # The rows with the smallest of independent random keys are a uniform sample of all that have come
@@ -100,6 +101,13 @@ class Validation:
         weights = kept.pop() if weight else None
         x, y = kept[: len(inputs)], kept[len(inputs) :]
         return cls(_one_or_all(x), _one_or_all(y), weights, metrics)
+
+
+def _pieces(batches: Iterable, rows: int) -> Iterator:
+    """The same rows in smaller batches: a batch of wide sparse rows would take gigabytes once it is dense."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 def _arrays(value: Any) -> tuple:

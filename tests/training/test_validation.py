@@ -1,5 +1,7 @@
 """Validation rows are a fair sample of all rows, bounded, in the form that the model takes."""
 
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -40,6 +42,23 @@ def test_many_rows_are_sampled_evenly():
 def test_wide_rows_are_bounded_by_bytes(monkeypatch):
     monkeypatch.setattr("dkeras_core.training.validation.BYTES", 480)
     assert Validation.from_batches(batches(100, 100), INPUTS, LABELS).rows == 40
+
+
+def test_wide_sparse_batches_are_never_dense_as_a_whole():
+    rows, width = 1000, 100_000  # 400 MB when dense
+    ends = np.arange(rows + 1, dtype=np.int32)
+    indices = pa.ListArray.from_arrays(ends, np.arange(rows, dtype=np.int32))
+    values = pa.ListArray.from_arrays(ends, np.ones(rows))
+    parts = [pa.array(np.zeros(rows, np.int8)), pa.array(np.full(rows, width, np.int32)), indices, values]
+    x = pa.StructArray.from_arrays(parts, names=["type", "size", "indices", "values"])
+    batch = pa.RecordBatch.from_pydict({"x": x, "label": np.arange(rows, dtype=np.float32)})
+    tracemalloc.start()
+    try:
+        held = Validation.from_batches([batch], [Column("x", shape=(width,), sparse=True)], LABELS, limit=20)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(held.x.argmax(1), held.y) and held.rows == 20
 
 
 def test_several_inputs_and_outputs_are_tuples():
