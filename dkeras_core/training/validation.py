@@ -83,7 +83,7 @@ class Validation:
         kept: list[np.ndarray] = []
         keys = np.empty(0)
         seen = 0
-        for batch in _pieces(batches, max(1, BYTES // 8 // row_bytes)):
+        for batch in _pieces(batches, max(1, BYTES // 32 // row_bytes)):
             blocks = [to_rows(batch, column, seen) for column in columns]
             seen += batch.num_rows
             # The rows with the smallest of independent random keys are a uniform sample of all that have come
