@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -73,10 +73,19 @@ class Center:
         """Exchanges that have gone through all shards."""
         return self._counts[-1]
 
-    def exchange(self, part: int, message: np.ndarray, answer: np.ndarray, worker: int, seen: int) -> int:
+    def exchange(
+        self,
+        part: int,
+        message: np.ndarray,
+        answer: np.ndarray,
+        worker: int,
+        seen: int,
+        as_sent: Callable[[np.ndarray], None],
+    ) -> int:
         """Apply one shard of a worker's message and fill ``answer``, atomically.
 
         ``seen`` is the count of exchanges on this shard when the worker last saw it; the new count is returned.
+        ``as_sent`` is the rounding of ``Arrival``.
         Raises NotFinite, with the center unharmed, when the message holds a value that is not finite.
         """
         span = self.spans[part]
@@ -84,12 +93,20 @@ class Center:
         center = self.values[span]
         with self._locks[part]:
             count = self._counts[part]
-            self._rule.apply(center, message, answer, self._state[part], Arrival(worker, count, count - seen))
+            self._rule.apply(
+                center, message, answer, self._state[part], Arrival(worker, count, count - seen, 1, as_sent)
+            )
             self._counts[part] = count + 1
             self._tail.update(part, span, center, count + 1)
         return count + 1
 
-    def meet(self, part: int, messages: Sequence[np.ndarray], answer: np.ndarray) -> None:
+    def meet(
+        self,
+        part: int,
+        messages: Sequence[np.ndarray],
+        answer: np.ndarray,
+        as_sent: Callable[[np.ndarray], None],
+    ) -> None:
         """Apply the mean of one shard of several workers' messages and fill ``answer``, atomically.
 
         The messages are summed in their order, in the first one's place. Raises NotFinite, with the center unharmed,
@@ -105,7 +122,7 @@ class Center:
         center = self.values[span]
         with self._locks[part]:
             count = self._counts[part]
-            self._rule.apply(center, mean, answer, self._state[part], Arrival(0, count, 0, len(messages)))
+            self._rule.apply(center, mean, answer, self._state[part], Arrival(0, count, 0, len(messages), as_sent))
             self._counts[part] = count + 1
             self._tail.update(part, span, center, count + 1)
 

@@ -80,10 +80,10 @@ class Channel:
         with self._send_lock:
             self._send(self.frame_header(kind, 0, len(data), data) + data)
 
-    def send_vector(self, kind: Kind, values: np.ndarray, part: int = 0) -> None:
+    def send_vector(self, kind: Kind, values: np.ndarray, part: int = 0, encoding: int = 0) -> None:
         """Send a vector, or one shard of it, from where it lies in memory."""
         with self._send_lock:
-            head = self.frame_header(kind, part, values.nbytes)
+            head = self.frame_header(kind, part, values.nbytes, encoding=encoding)
             self._send(head, memoryview(values).cast("B"))
 
     def send_last(self, content: dict[str, Any]) -> None:
@@ -100,9 +100,9 @@ class Channel:
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
 
-    def frame_header(self, kind: Kind, part: int, length: int, payload: bytes = b"") -> bytes:
+    def frame_header(self, kind: Kind, part: int, length: int, payload: bytes = b"", encoding: int = 0) -> bytes:
         """Header and tag of the next frame to send; control frames are tagged with their payload."""
-        head = Header(kind, self.worker, self.attempt, part, length).pack()
+        head = Header(kind, self.worker, self.attempt, part, length, encoding).pack()
         if self._keys is None:
             return head + security.NO_TAG
         tag = security.tag(self._keys[0], self._sent, head, payload)

@@ -43,7 +43,7 @@ class Client:
         if welcome["synchronous"]:
             channel.let_peer_wait()
         self._answer = np.empty(self.size, VECTOR)
-        self._duplex = Duplex(channel, self._answer, int(welcome["shard"]))
+        self._duplex = Duplex(channel, self._answer, int(welcome["shard"]), str(welcome["up"]), str(welcome["down"]))
 
     @classmethod
     def connect(
@@ -112,16 +112,20 @@ class Client:
         """Send ``message`` (float32, shape (n,)) and return the server's answer, for ``rule.receive``.
 
         The answer is one buffer that the next exchange overwrites; nothing of size n is allocated.
+        Raises TrainingError, with nothing sent, when a value is too large for the run's encoding.
         """
-        data = self._vector(message, self.size, "a message")
+        outgoing = self._duplex.prepare(self._vector(message, self.size, "a message"))
         with self._session():
-            control = self._duplex.exchange(data)
+            control = self._duplex.exchange(outgoing)
             if control:
                 self._only(Kind.SHARD, *control)
         return self._answer
 
     def lead(self, x: np.ndarray) -> None:
-        """As worker 0 of a warm start, make ``x`` (float32, shape (n,)) the center that the other workers take."""
+        """As worker 0, make ``x`` (float32, shape (n,)) the center.
+
+        Ends a warm start: the other workers take this center. Later it is for rules whose center does not move.
+        """
         data = self._vector(x, self.size, "the leading vector")
         with self._session():
             self._channel.send_vector(Kind.LEAD, data)

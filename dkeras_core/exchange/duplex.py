@@ -10,33 +10,68 @@ from __future__ import annotations
 import select
 import socket
 import time
-from typing import Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dkeras_core.exchange import frames
+from dkeras_core.exchange import frames, ternary
+from dkeras_core.exchange.center import spans
 from dkeras_core.exchange.channel import Channel, Disconnected, TimedOut
 from dkeras_core.exchange.frames import HEADER_SIZE, FrameError, Header, Kind
+from dkeras_core.exchange.ternary import TernaryEncoder
+from dkeras_core.exchange.wire import Float32, dense
 
 _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
-class Duplex:
-    """Exchanges over one channel; made once, with the answer cut into shards of ``shard`` values.
+class Outgoing(NamedTuple):
+    """A message ready to travel: its encoding, its bytes in all, and the arrays that hold them, in turn."""
 
-    ``answer`` is the float32 buffer, as long as the vectors, that every exchange fills.
+    encoding: int
+    length: int
+    pieces: Iterator[np.ndarray]
+
+
+class Duplex:
+    """Exchanges over one channel; made once.
+
+    Parameters
+    ----------
+    answer : float32 array of shape (n,)
+        The buffer that every exchange fills.
+    shard : int
+        Values in a shard.
+    up, down : str
+        How messages travel ("ternary" or a dense encoding of ``exchange.wire``), and how answers do.
     """
 
-    def __init__(self, channel: Channel, answer: np.ndarray, shard: int):
+    def __init__(self, channel: Channel, answer: np.ndarray, shard: int, up: str, down: str):
         self._channel = channel
-        whole = memoryview(answer).cast("B")
-        step = shard * answer.itemsize
-        self._parts = [whole[start : start + step] for start in range(0, len(whole), step)]
+        self._spans = spans(answer.size, shard)
+        lengths = [span.stop - span.start for span in self._spans]
+        self._ternary = TernaryEncoder(lengths) if up == "ternary" else None
+        self._up = None if up == "ternary" else dense(up)(lengths[0])
+        self._down = dense(down)(lengths[0])
+        self._values = [answer[span] for span in self._spans]
+        self._arrivals = [self._down.buffer(values) for values in self._values]
+        self._parts = [memoryview(buffer).cast("B") for buffer in self._arrivals]
         self._head = memoryview(bytearray(HEADER_SIZE))
         self._poll = select.poll()
         self._poll.register(channel.sock, select.POLLIN)
 
-    def exchange(self, message: np.ndarray) -> tuple[Header, dict[str, Any]] | None:
+    def prepare(self, message: np.ndarray) -> Outgoing:
+        """What ``exchange`` is to send for a message. Raises TrainingError when it cannot travel."""
+        if self._ternary:
+            data = self._ternary.encode(message)
+            return Outgoing(ternary.CODE, data.nbytes, iter([data]))
+        self._up.check(message)
+        whole = isinstance(self._up, Float32)  # from where it lies; else each shard is encoded when its turn comes
+        pieces = [message] if whole else (self._up.encode(message[span]) for span in self._spans)
+        return Outgoing(self._up.code, message.size * self._up.itemsize, iter(pieces))
+
+    def exchange(self, message: Outgoing) -> tuple[Header, dict[str, Any]] | None:
         """Send ``message`` and fill the answer; None when it is complete.
 
         The server has the channel's timeout for it, anew whenever it says that it waits for others. When it sends
@@ -45,7 +80,8 @@ class Duplex:
         """
         channel, sock, poll = self._channel, self._channel.sock, self._poll
         deadline = time.monotonic() + channel.timeout
-        outgoing = [channel.frame_header(Kind.EXCHANGE, 0, message.nbytes), memoryview(message).cast("B")]
+        head = channel.frame_header(Kind.EXCHANGE, 0, message.length, encoding=message.encoding)
+        outgoing = [head, memoryview(next(message.pieces)).cast("B")]
         self._part, self._done, self._header = 0, 0, None
         poll.modify(sock, select.POLLIN | select.POLLOUT)
         while True:
@@ -63,7 +99,7 @@ class Duplex:
                 if self._part == len(self._parts):
                     return None
             if outgoing and happened & select.POLLOUT:
-                outgoing = self._write(outgoing)
+                outgoing = self._write(outgoing) or [memoryview(p).cast("B") for p in islice(message.pieces, 1)]
                 if not outgoing:
                     poll.modify(sock, select.POLLIN)
 
@@ -98,6 +134,7 @@ class Duplex:
                 continue
             self._done = 0
             if self._header:
+                self._down.decode(self._arrivals[self._part], self._values[self._part])
                 self._header = None
                 self._part += 1
                 continue
@@ -105,7 +142,8 @@ class Duplex:
             if header.kind is not Kind.SHARD:
                 return header, frames.decode_control(self._channel.rest_of(self._head, header))
             self._channel.check_header(self._head, header)
-            if (header.part, header.length) != (self._part, len(self._parts[self._part])):
+            expected = (self._part, len(self._parts[self._part]), self._down.code)
+            if (header.part, header.length, header.encoding) != expected:
                 raise FrameError(f"answered with shard {header.part} of {header.length} bytes out of place")
             self._header = header
         return None

@@ -51,6 +51,8 @@ class Kind(IntEnum):
 
 VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL, Kind.LEAD})
 
+ENCODED = frozenset({Kind.EXCHANGE, Kind.SHARD})  # what may travel otherwise than as float32
+
 
 class PeerError(ExchangeError):
     """What the other side did. ``what`` is a predicate: whoever catches it puts the other side's name before it."""
@@ -61,21 +63,26 @@ class FrameError(PeerError):
 
 
 class Header(NamedTuple):
-    """A frame's header without its tag; ``part`` numbers the shard, ``length`` counts payload bytes."""
+    """A frame's header without its tag.
+
+    ``part`` numbers the shard, ``length`` counts payload bytes, ``encoding`` is 0 but for exchanges that travel
+    otherwise than as float32 (``exchange.wire``).
+    """
 
     kind: Kind
     worker: int = 0
     attempt: int = 0
     part: int = 0
     length: int = 0
+    encoding: int = 0
 
     def pack(self) -> bytes:
-        return _HEADER.pack(MAGIC, VERSION, self.kind, 0, self.worker, self.attempt, self.part, self.length)
+        return _HEADER.pack(MAGIC, VERSION, self.kind, self.encoding, self.worker, self.attempt, self.part, self.length)
 
 
 def unpack(data: bytes | bytearray | memoryview) -> Header:
     """Read and check the header at the start of ``data``. Raises FrameError."""
-    magic, version, kind, reserved, worker, attempt, part, length = _HEADER.unpack_from(data)
+    magic, version, kind, encoding, worker, attempt, part, length = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise FrameError(f"sent bytes that are not of this protocol (they begin with {bytes(magic)!r})")
     if version != VERSION:
@@ -83,12 +90,12 @@ def unpack(data: bytes | bytearray | memoryview) -> Header:
             f"speaks version {version} of the exchange protocol, this side version {VERSION}",
             "run the same dkeras_core on the driver and the executors",
         )
-    if reserved:
-        raise FrameError(f"sent a frame with an unknown encoding ({reserved})")
     try:
-        header = Header(Kind(kind), worker, attempt, part, length)
+        header = Header(Kind(kind), worker, attempt, part, length, encoding)
     except ValueError:
         raise FrameError(f"sent a frame of unknown kind {kind}") from None
+    if encoding and header.kind not in ENCODED:
+        raise FrameError(f"sent a frame with an unknown encoding ({encoding})")
     if header.kind not in VECTORS and length > CONTROL_LIMIT:
         raise FrameError(f"sent a control frame of {length} bytes; the limit is {CONTROL_LIMIT}")
     return header

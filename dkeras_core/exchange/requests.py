@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from dkeras_core.exchange.center import BadPush, check_finite
+from dkeras_core.exchange.center import check_finite
 from dkeras_core.exchange.channel import Channel, Disconnected
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind
+from dkeras_core.exchange.incoming import check_length, incoming
 from dkeras_core.exchange.run import Run
 from dkeras_core.exchange.waiting import Waiting
+from dkeras_core.exchange.wire import dense
 
 
 class Dropped(Disconnected):
@@ -32,6 +34,8 @@ class Requests:
         lengths = [span.stop - span.start for span in run.center.spans]
         self._buffers = [(message[:length], answer[:length]) for length in lengths]
         self._seen = [0] * len(lengths)
+        self._down = dense(run.down)(lengths[0])
+        self._incoming = incoming(run.up, channel, lengths)
 
     def serve(self) -> None:
         """Take one frame and do what it asks. Raises PeerError when the worker goes or does what it may not."""
@@ -61,7 +65,7 @@ class Requests:
     def _exchange(self, header: Header) -> None:
         if self._finished:
             raise FrameError("has finished and can no longer exchange")
-        self._check_length(header, self._run.center.size)
+        self._incoming.begin(header, time.monotonic() + self._run.timeout)
         if self._run.rounds:
             self._meet()
         else:
@@ -71,23 +75,23 @@ class Requests:
         run, channel, seen = self._run, self._channel, self._seen
         deadline, last = time.monotonic() + run.timeout, len(self._buffers) - 1
         for part, (message, answer) in enumerate(self._buffers):
-            channel.receive_into(message, deadline)
+            self._incoming.receive(part, message, deadline)
             with self._session.gate:
                 self._session.check_ended()
-                seen[part] = run.center.exchange(part, message, answer, self._worker, seen[part])
+                seen[part] = run.center.exchange(part, message, answer, self._worker, seen[part], self._down.round)
             if part == last:
                 run.members.exchanged(self._worker, self._session)
-            channel.send_vector(Kind.SHARD, answer, part)
+            channel.send_vector(Kind.SHARD, self._down.encode(answer), part, self._down.code)
 
     def _meet(self) -> None:
         run, channel, last = self._run, self._channel, len(self._buffers) - 1
         for part, (message, _) in enumerate(self._buffers):
-            channel.receive_into(message, time.monotonic() + run.timeout)
+            self._incoming.receive(part, message, time.monotonic() + run.timeout)
             check_finite(message, run.center.spans[part].start, run.center.size)
             answer = run.rounds.meet(self._worker, self._session, part, message)
             if part == last:
                 run.members.exchanged(self._worker, self._session)
-            channel.send_vector(Kind.SHARD, answer, part)
+            channel.send_vector(Kind.SHARD, answer, part, self._down.code)
 
     def _center(self) -> None:
         run = self._run
@@ -101,12 +105,13 @@ class Requests:
 
     def _lead(self, header: Header) -> None:
         run = self._run
-        if self._worker != 0 or run.warm_start is None or run.warm_start.led:
-            raise FrameError("led although this run is not to be led, or no longer")
-        self._check_length(header, run.center.size)
+        if self._worker != 0:
+            raise FrameError("led, which is for worker 0")
+        check_length(header, run.center.size)
         self._take(lambda part, values: run.center.replace(part, values))
-        run.center.restart()
-        run.warm_start.lead()
+        if run.warm_start and not run.warm_start.led:
+            run.center.restart()
+            run.warm_start.lead()
         self._channel.send_control(Kind.DONE, {})
 
     def _report(self, content: dict[str, Any]) -> None:
@@ -127,7 +132,7 @@ class Requests:
             run.rounds.finishing(self._worker, self._session)
         channel.send_control(Kind.GO, {})
         state = self._state(self._expect(Kind.STATE)) if run.state.size else None
-        self._check_length(self._expect(Kind.FINAL), run.center.size)
+        check_length(self._expect(Kind.FINAL), run.center.size)
         last = run.finals.begin()
         self._take(lambda part, values: run.finals.add(part, values, last))
         run.finals.complete(self._worker, last, state)
@@ -148,7 +153,7 @@ class Requests:
                 use(part, message)
 
     def _state(self, header: Header) -> np.ndarray:
-        self._check_length(header, self._run.state.size)
+        check_length(header, self._run.state.size)
         state = np.empty_like(self._run.state)
         self._channel.receive_into(state, time.monotonic() + self._run.timeout)
         check_finite(state, 0, state.size)
@@ -159,10 +164,3 @@ class Requests:
         if header.kind is not kind:
             raise FrameError(f"sent a frame out of place ({header.kind.name}, not {kind.name})")
         return header
-
-    def _check_length(self, header: Header, size: int) -> None:
-        if header.length != size * VECTOR.itemsize:
-            raise BadPush(
-                f"pushed {header.length / VECTOR.itemsize:g} values where the driver's model has {size}",
-                "build the same model on the driver and the executors",
-            )

@@ -12,6 +12,7 @@ from dkeras_core.exchange.center import Center, NotFinite
 from dkeras_core.exchange.frames import VECTOR
 from dkeras_core.exchange.members import Members
 from dkeras_core.exchange.waiting import Waiting, WaitingRoom
+from dkeras_core.exchange.wire import Dense, Unsendable
 
 
 @dataclass(eq=False)
@@ -35,14 +36,25 @@ class Rounds(WaitingRoom):
 
     Parameters
     ----------
+    wire : Dense
+        How answers travel.
     deadline : float
         Seconds that a shard may wait for its last message.
     fail : callable
         Is given what ends the run: who is missing after the deadline, or a mean that is not finite.
     """
 
-    def __init__(self, center: Center, members: Members, workers: int, deadline: float, fail: Callable[[str], None]):
+    def __init__(
+        self,
+        center: Center,
+        members: Members,
+        workers: int,
+        wire: Dense,
+        deadline: float,
+        fail: Callable[[str], None],
+    ):
         super().__init__()
+        self._wire = wire
         self._center, self._members, self._workers = center, members, workers
         self._deadline, self._fail = deadline, fail
         self._part = 0
@@ -52,7 +64,7 @@ class Rounds(WaitingRoom):
         self._finished: set[int] = set()
         self._problem = ""
         # One answer for all: nobody brings a message of the next shard before it has sent the answer to this one.
-        self._answer = np.empty(min(center.shard, center.size), VECTOR)
+        self._answer = self._sent = np.empty(min(center.shard, center.size), VECTOR)
 
     def join(self, worker: int) -> None:
         """An attempt of ``worker`` has joined: the next round waits for it."""
@@ -61,9 +73,9 @@ class Rounds(WaitingRoom):
             self._finished.discard(worker)
 
     def meet(self, worker: int, session: Waiting, part: int, message: np.ndarray) -> np.ndarray:
-        """Bring one shard of a message, checked and finite; returns the answer once all have met.
+        """Bring one shard of a message, checked and finite; returns the encoded answer once all have met.
 
-        ``message`` is changed. The answer is for reading, until this worker brings its next shard.
+        ``message`` is changed. The answer is for sending, until this worker brings its next shard.
         Raises what ``session.check_ended`` raises when the session or the run ends meanwhile.
         """
         deposit = _Deposit(session, message)
@@ -81,7 +93,7 @@ class Rounds(WaitingRoom):
         if late:
             self._fail(late)
             session.check_ended()
-        return self._answer[: message.size]
+        return self._sent
 
     def finishing(self, worker: int, session: Waiting) -> None:
         """``worker`` exchanges no more; returns when all workers of lower numbers have handed over their vectors.
@@ -124,9 +136,14 @@ class Rounds(WaitingRoom):
             self._note_last()
         messages = [deposit.message for deposit in deposits]
         try:
-            self._center.meet(self._part, messages, self._answer[: messages[0].size])
+            answer = self._answer[: messages[0].size]
+            self._center.meet(self._part, messages, answer, self._wire.round)
+            self._sent = self._wire.encode(answer)
         except NotFinite as error:
             self._problem = f"the sum of the messages of {len(messages)} workers overflowed: {error.what}"
+            return
+        except Unsendable as error:
+            self._problem = f"the answer to a round of {len(messages)} workers: {error.what}"
             return
         for deposit in deposits:
             deposit.applied = True

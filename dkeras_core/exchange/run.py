@@ -25,6 +25,8 @@ class Run:
     members: Members
     rounds: Rounds | None  # of a synchronous rule
     warm_start: WarmStart | None
+    up: str  # how messages travel: "ternary", or an encoding of exchange.wire
+    down: str  # how answers do
     workers: int
     secret: bytes = field(repr=False)
     versions: dict[str, str]

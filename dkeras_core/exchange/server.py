@@ -27,6 +27,7 @@ from dkeras_core.exchange.session import Session
 from dkeras_core.exchange.status import ExchangeResult, ServerStatus
 from dkeras_core.exchange.versions import versions as own_versions
 from dkeras_core.exchange.waiting import WarmStart
+from dkeras_core.exchange.wire import dense
 from dkeras_core.rules import Rule
 
 HANDSHAKE = 10.0  # seconds for each frame of the handshake, so that strangers do not hold connections
@@ -56,6 +57,9 @@ class ParameterServer:
         Versions that workers must share (``exchange.versions()`` of this process when left out).
     on_report : callable(worker, attempt, report), optional
         Is given each report, in the connection's thread; an exception in it fails the run.
+    wire : "float32", "bfloat16" or "float16"
+        How messages and answers travel; center and workers are float32 always. Messages of a ternary rule take about
+        two bits a value whatever this says.
     timeout : float
         Seconds that a frame may take once it has begun.
     silence_deadline : float
@@ -88,6 +92,7 @@ class ParameterServer:
         port: int | tuple[int, int] = 0,
         versions: dict[str, str] | None = None,
         on_report: Callable[[int, int, dict[str, Any]], None] | None = None,
+        wire: str = "float32",
         timeout: float = 120.0,
         silence_deadline: float = 600.0,
         barrier_deadline: float = 300.0,
@@ -109,13 +114,20 @@ class ParameterServer:
         self._limit = 2 * workers + 32  # connections at a time: every worker with its next attempt, and probes
         self._listener: Listener | None = None
         members = Members(workers)
+        encoding = dense(wire)
         values = Center(rule.for_workers(workers), center, workers, shard)
         self._run = Run(
             center=values,
             state=initial,
             finals=Finals(values.spans, initial, keep_finals),
             members=members,
-            rounds=Rounds(values, members, workers, barrier_deadline, self.fail) if rule.synchronous else None,
+            rounds=(
+                Rounds(values, members, workers, encoding(values.spans[0].stop), barrier_deadline, self.fail)
+                if rule.synchronous
+                else None
+            ),
+            up="ternary" if rule.wire == "ternary" else wire,
+            down=wire,
             warm_start=WarmStart(members, barrier_deadline, self.fail) if warm_start else None,
             workers=workers,
             secret=secret,

@@ -14,6 +14,7 @@ from dkeras_core.exchange.frames import FrameError, Kind, PeerError
 from dkeras_core.exchange.requests import Dropped, Requests
 from dkeras_core.exchange.run import Run
 from dkeras_core.exchange.versions import differences
+from dkeras_core.exchange.wire import Unsendable
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,9 @@ class Session:
                 self._run.note(f"{self._who} {reason}")
                 code = "rejected" if isinstance(error, BadPush) else "refused"
                 self._turn_away(code, f"{self._who} {reason}", error.next_step)
+        except Unsendable as error:
+            reason = f"could not be answered: {error.what}"
+            self._run.fail(f"{self._who} {reason}")
         except DkerasError as error:
             reason = f"was refused: {error.what}"
             self._run.note(error.what)
@@ -164,6 +168,8 @@ class Session:
                 "shard": run.center.shard,
                 "workers": run.workers,
                 "synchronous": run.rounds is not None,
+                "up": run.up,
+                "down": run.down,
                 "led": run.warm_start is None or run.warm_start.led,
             },
         )

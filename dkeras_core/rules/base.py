@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -15,6 +16,10 @@ from dkeras_core.errors import ConfigError
 Arrays = dict[str, np.ndarray]
 
 
+def _exactly(values: np.ndarray) -> None:
+    """The rounding of a wire that carries float32."""
+
+
 class Arrival(NamedTuple):
     """What the server knows about a message when it applies one shard of it.
 
@@ -22,12 +27,15 @@ class Arrival(NamedTuple):
     exchanges : exchanges (of a synchronous rule: rounds) that were applied to this shard before.
     staleness : how many of those came after the sender last saw this shard; 0 for a synchronous rule.
     workers : how many messages are in this one: 1, or the number that met in a synchronous round.
+    as_sent : rounds an array in place to what the wire will carry of it (nothing changes for float32). A rule whose
+        answer has to equal what it does to the center calls it on the answer before it uses it.
     """
 
     worker: int
     exchanges: int
     staleness: int
     workers: int = 1
+    as_sent: Callable[[np.ndarray], None] = _exactly
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,7 @@ class AsynchronousEASGD(Rule):
     ) -> None:
         np.subtract(message, center, out=answer)
         np.multiply(answer, np.float32(self.moving_rate), out=answer)
+        arrival.as_sent(answer)
         np.add(center, answer, out=center)
 
     def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:

@@ -93,24 +93,27 @@ def test_the_others_take_the_center_that_worker_0_leads_to(serve, connect, backg
     np.testing.assert_array_equal(server.result().ema, full(7))
 
 
-def test_without_a_warm_start_nobody_leads(serve, connect):
-    client = connect(serve())
-    assert client.led
-    with pytest.raises(ExchangeError, match="not to be led"):
-        client.lead(full(1))
-
-
-def test_only_worker_0_leads_and_only_once(serve, connect):
+def test_only_worker_0_leads(serve, connect):
     server = serve(warm_start=True)
-    with pytest.raises(ExchangeError, match="not to be led"):
+    with pytest.raises(ExchangeError, match="led, which is for worker 0"):
         connect(server, 1).lead(full(1))
-    client = connect(server, 0)
-    client.lead(full(1))
+
+
+def test_worker_0_may_lead_again(serve, connect):
+    """For rules whose center does not move by itself; what the rule keeps beside it stays."""
+    server = serve(Publishing())
+    client = connect(server)
+    assert client.led  # no warm start
+    client.exchange(full(4))
+    client.lead(full(9))
+    np.testing.assert_array_equal(server.snapshot()[0], full(9))
+    np.testing.assert_array_equal(server.published()[0], full(2))
+
+
+def test_the_next_attempt_of_a_leader_need_not_lead(serve, connect):
+    server = serve(warm_start=True)
+    connect(server, 0).lead(full(1))
     assert connect(server, 0, attempt=1).led
-    again = connect(server, 0, attempt=2)
-    with pytest.raises(ExchangeError, match="no longer"):
-        again.lead(full(2))
-    np.testing.assert_array_equal(server.snapshot()[0], full(1))
 
 
 def test_the_next_attempt_of_a_lost_leader_leads(serve, connect, raw, background, eventually):
