@@ -57,6 +57,34 @@ def spare_hadoop() -> Iterator:
 
 
 @pytest.fixture(scope="session")
+def spark(tmp_path_factory) -> Iterator:
+    """Spark on two local cores, one session for all rooms."""
+    from pyspark.sql import SparkSession
+
+    before = SparkSession.getActiveSession()
+    folder = tmp_path_factory.mktemp("spark")
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.local.dir", str(folder))
+        .config("spark.sql.warehouse.dir", str(folder / "warehouse"))
+        .config("spark.sql.codegen.wholeStage", "false")
+        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        # These jobs take milliseconds: optimising their byte code costs more than it gives.
+        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    if before is None:
+        session.stop()
+
+
+@pytest.fixture(scope="session")
 def webhdfs(hadoop):
     """The cluster's HDFS by WebHDFS."""
     from dkeras_core.storage.webhdfs import WebHdfsStorage

@@ -1,4 +1,4 @@
-"""A local Spark session, a file of synthetic events, and pipelines on a local root folder."""
+"""A file of synthetic events, and pipelines on a local root folder."""
 
 from __future__ import annotations
 
@@ -23,34 +23,6 @@ schema: {{key: EventId, label: Label, positive: s, negative: b, weight: Weight, 
 model: {{builder: mlp}}
 registry: {{model: higgs}}
 """
-
-
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory):
-    """A session on two local cores; one that another room has started is used as it is."""
-    from pyspark.sql import SparkSession
-
-    before = SparkSession.getActiveSession()
-    folder = tmp_path_factory.mktemp("spark")
-    session = (
-        SparkSession.builder.master("local[2]")
-        .appName("data tests")
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.sql.shuffle.partitions", "2")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.local.dir", str(folder))
-        .config("spark.sql.warehouse.dir", str(folder / "warehouse"))
-        .config("spark.sql.codegen.wholeStage", "false")
-        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-        # These jobs take milliseconds: optimising their byte code costs more than it gives.
-        .config("spark.driver.extraJavaOptions", "-XX:TieredStopAtLevel=1")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("OFF")
-    yield session
-    if before is None:
-        session.stop()
 
 
 @pytest.fixture(scope="session")

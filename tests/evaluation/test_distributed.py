@@ -63,11 +63,11 @@ def single_pass(model, features, labels, weights=None, threshold=0.5):
     return statistics
 
 
-def test_equals_a_single_pass_for_every_model(local_spark, split):
+def test_equals_a_single_pass_for_every_model(spark, split):
     path, features, labels, weights = split
     payload = np.float32([0.2, -0.9, 0.2, 0.5, 0.3]).tobytes()
     models = {"challenger": ModelSource.function(good_model), "champion": ModelSource(load_from_bytes, payload)}
-    results = evaluate(local_spark, path, models, 0.4, TOTALS, expected_rows=ROWS, batch_rows=700)
+    results = evaluate(spark, path, models, 0.4, TOTALS, expected_rows=ROWS, batch_rows=700)
     for name, model in (("challenger", good_model()), ("champion", other_model())):
         expected = single_pass(model, features, labels, weights, 0.4).result(TOTALS)
         assert results[name]["rows"] == ROWS
@@ -77,18 +77,18 @@ def test_equals_a_single_pass_for_every_model(local_spark, split):
     assert results["challenger"]["roc_auc"] > results["champion"]["roc_auc"] + 0.01
 
 
-def test_without_weights_the_column_is_not_needed(local_spark, split, tmp_path):
+def test_without_weights_the_column_is_not_needed(spark, split, tmp_path):
     _, features, labels, _ = split
     array = pa.array(list(features[:100]), pa.list_(pa.float32()))
     pq.write_table(pa.table({"features": array, "label": labels[:100]}), tmp_path / "part.parquet")
     models = {"challenger": ModelSource.function(good_model)}
-    result = evaluate(local_spark, str(tmp_path), models, weighted=False)["challenger"]
+    result = evaluate(spark, str(tmp_path), models, weighted=False)["challenger"]
     assert result["rows"] == 100 and "weighted_accuracy" not in result
     with pytest.raises(DataError, match="no column weight"):
-        evaluate(local_spark, str(tmp_path), models)
+        evaluate(spark, str(tmp_path), models)
 
 
-def test_a_model_is_loaded_once_in_a_worker(local_spark, split, tmp_path):
+def test_a_model_is_loaded_once_in_a_worker(spark, split, tmp_path):
     path, *_ = split
 
     def counted():
@@ -98,13 +98,13 @@ def test_a_model_is_loaded_once_in_a_worker(local_spark, split, tmp_path):
         tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=tmp_path)
         return good_model()
 
-    evaluate(local_spark, path, {"challenger": ModelSource.function(counted)}, batch_rows=100)
+    evaluate(spark, path, {"challenger": ModelSource.function(counted)}, batch_rows=100)
     workers = [name.name.split("-")[0] for name in Path(tmp_path).iterdir()]
     assert 1 <= len(workers) <= 2  # local[2]: two Python workers, 15 batches in each of four files
     assert len(set(workers)) == len(workers)
 
 
-def test_a_model_may_bring_its_own_features(local_spark, split, tmp_path):
+def test_a_model_may_bring_its_own_features(spark, split, tmp_path):
     _, features, labels, weights = split
     halves = {"left": features[:, 0].astype(np.float64) / 2, "right": features[:, 1].astype(np.float64) / 2}
     write(tmp_path / "part.parquet", features, labels, weights, **halves)
@@ -118,18 +118,18 @@ def test_a_model_may_bring_its_own_features(local_spark, split, tmp_path):
             lambda: partial(logistic, [1.0, -0.5]), columns=("left", "right"), transform=twice
         ),
     }
-    results = evaluate(local_spark, str(tmp_path), models)
+    results = evaluate(spark, str(tmp_path), models)
     expected = single_pass(partial(logistic, [1.0, -0.5]), features[:, :2], labels, weights).result()
     assert results["champion"]["roc_auc"] == pytest.approx(expected["roc_auc"], abs=1e-6)
     assert results["challenger"]["rows"] == results["champion"]["rows"] == ROWS
 
 
-def test_lost_rows_are_noticed(local_spark, split):
+def test_lost_rows_are_noticed(spark, split):
     with pytest.raises(DataError, match=r"6,000 rows were evaluated.*6,001"):
-        evaluate(local_spark, split[0], {"challenger": ModelSource.function(good_model)}, expected_rows=6_001)
+        evaluate(spark, split[0], {"challenger": ModelSource.function(good_model)}, expected_rows=6_001)
 
 
-def test_nan_scores_are_counted_over_the_whole_split(local_spark, split):
+def test_nan_scores_are_counted_over_the_whole_split(spark, split):
     path, features, *_ = split
 
     def diverged():
@@ -142,31 +142,31 @@ def test_nan_scores_are_counted_over_the_whole_split(local_spark, split):
 
     count = int((features[:, 0] > 2).sum())
     with pytest.raises(DataError, match=f"'challenger'.*{count} scores that are NaN or infinite among 6,000 rows"):
-        evaluate(local_spark, path, {"challenger": ModelSource.function(diverged)})
+        evaluate(spark, path, {"challenger": ModelSource.function(diverged)})
 
 
-def test_a_wrong_answer_names_the_model_and_its_shape(local_spark, split):
+def test_a_wrong_answer_names_the_model_and_its_shape(spark, split):
     models = {
         "challenger": ModelSource.function(good_model),
         "champion": ModelSource.function(lambda: lambda x: np.zeros((len(x), 3))),
     }
     with pytest.raises(DataError, match=r"'champion'.*shape \((\d+), 3\) for \1 rows"):
-        evaluate(local_spark, split[0], models)
+        evaluate(spark, split[0], models)
 
 
 @pytest.mark.slow
-def test_a_failure_in_the_worker_keeps_its_cause(local_spark, split):
+def test_a_failure_in_the_worker_keeps_its_cause(spark, split):
     def broken():
         raise RuntimeError("the file of weights is truncated")
 
     with pytest.raises(DkerasError, match="RuntimeError: the file of weights is truncated"):
-        evaluate(local_spark, split[0], {"challenger": ModelSource.function(broken)})
+        evaluate(spark, split[0], {"challenger": ModelSource.function(broken)})
 
 
-def test_a_missing_column_is_named(local_spark, split):
+def test_a_missing_column_is_named(spark, split):
     models = {"champion": ModelSource.function(good_model, columns=("raw_mass", "raw_angle"), transform=len)}
     with pytest.raises(DataError, match="no column raw_angle, raw_mass"):
-        evaluate(local_spark, split[0], models)
+        evaluate(spark, split[0], models)
 
 
 def test_ragged_or_missing_features_are_refused():
@@ -184,7 +184,7 @@ def test_ragged_or_missing_features_are_refused():
 
 
 @pytest.mark.slow
-def test_a_keras_model_travels_as_json_and_bytes(local_spark, split, tmp_path):
+def test_a_keras_model_travels_as_json_and_bytes(spark, split, tmp_path):
     import keras
 
     from dkeras_core.learning import model_io
@@ -195,7 +195,7 @@ def test_a_keras_model_travels_as_json_and_bytes(local_spark, split, tmp_path):
         [keras.Input((WIDTH,)), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid")]
     )
     source = ModelSource.keras(model_io.to_json(model), model_io.weights_to_bytes(model))
-    result = evaluate(local_spark, path, {"challenger": source}, class_totals=TOTALS, expected_rows=ROWS)["challenger"]
+    result = evaluate(spark, path, {"challenger": source}, class_totals=TOTALS, expected_rows=ROWS)["challenger"]
     predict = lambda x: model.predict_on_batch(x).reshape(-1)  # noqa: E731
     expected = single_pass(predict, features, labels, weights).result(TOTALS)
     for metric in ("roc_auc", "log_loss", "accuracy", "ams"):
