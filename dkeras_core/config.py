@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from dkeras_core import config_file
-from dkeras_core.config_file import meant
+from dkeras_core.config_file import Section, meant
+from dkeras_core.config_training import Algorithm, Training
 from dkeras_core.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
@@ -25,10 +26,6 @@ Memory = Annotated[str, Field(pattern=r"^[0-9]+[mg]$")]
 def mebibytes(memory: str) -> int:
     """Return a memory setting such as ``"2g"`` or ``"1536m"`` in MiB."""
     return int(memory[:-1]) * (1024 if memory[-1] == "g" else 1)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 class Input(Section):
@@ -95,7 +92,7 @@ class Model(Section):
     builder: str | None = None
     function: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     json_file: str | None = Field(None, alias="json")
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field({})
     files: tuple[str, ...] = Field((), description="Python files of `function`, shipped with the job")
 
     @model_validator(mode="after")
@@ -106,50 +103,6 @@ class Model(Section):
                 f"name exactly one of builder, function, json (found {', '.join(named) if named else 'none'})"
             )
         return self
-
-
-class Algorithm(BaseModel):
-    """The distributed algorithm: its name, and the hyper-parameters of that rule beside it."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = "asynchronous_easgd"
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return dict(self.__pydantic_extra__ or {})
-
-    @model_validator(mode="after")
-    def _known_rule(self):
-        from dkeras_core import rules
-
-        rules.get(self.name, **self.parameters)
-        return self
-
-
-class Optimizer(BaseModel):
-    """A Keras optimizer by name with its arguments; the state of the optimizer stays with the worker."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = "adam"
-    learning_rate: float = Field(0.001, gt=0)
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        return {"learning_rate": self.learning_rate, **(self.__pydantic_extra__ or {})}
-
-
-class Training(Section):
-    """What is common to all algorithms. ``workers: null`` means one worker for every executor core."""
-
-    epochs: int = Field(5, ge=1)
-    batch_size: int = Field(32, ge=1)
-    workers: int | None = Field(None, ge=1, le=4096)
-    optimizer: Optimizer = Optimizer()
-    loss: str = "binary_crossentropy"
-    result: Literal["mean", "center", "ema"] = "mean"
-    seed: int = 1
-    join_deadline: float = Field(180.0, gt=0, description="seconds until every worker must have joined")
-    silence_deadline: float = Field(300.0, gt=0, description="seconds a worker may be silent before it counts as lost")
 
 
 class Resources(Section):
@@ -198,7 +151,7 @@ class Gate(Section):
 
 class Evaluation(Section):
     threshold: float = Field(0.5, gt=0, lt=1)
-    gates: dict[str, Gate] = {}
+    gates: dict[str, Gate] = Field({})
 
     @field_validator("gates")
     @classmethod
@@ -278,9 +231,14 @@ class Pipeline(Section):
         """Like :meth:`load`, from text; ``source`` is the name used in messages."""
         data, lines = config_file.read(text, source, overrides or [])
         try:
-            return cls.model_validate(data)
+            pipeline = cls.model_validate(data)
         except ValidationError as error:
             raise config_file.refusal(cls, error, data, lines, source) from None
+        contradictions = pipeline.training.contradictions(
+            pipeline.algorithm, pipeline.workers, pipeline.split.validation
+        )
+        config_file.refuse(contradictions, lines, source)
+        return pipeline
 
     def to_yaml(self) -> str:
         """Return the complete pipeline, defaults included, as YAML that :meth:`parse` reads back to an equal object."""

@@ -8,11 +8,17 @@ from collections.abc import Iterable
 from typing import get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dkeras_core.errors import ConfigError
 
 Lines = dict[tuple[str, ...], int]
+
+
+class Section(BaseModel):
+    """A part of the file whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 def read(text: str, source: str, overrides: Iterable[str] = ()) -> tuple[dict, Lines]:
@@ -42,6 +48,13 @@ def refusal(model: type[BaseModel], error: ValidationError, data: dict, lines: L
     """Return one error that lists every mistake pydantic found in ``data``."""
     problems = [_explain(model, problem, lines, source, data) for problem in error.errors()]
     return ConfigError("\n".join(dict.fromkeys(problems)), "mend the pipeline file and try again")
+
+
+def refuse(mistakes: Iterable[tuple[str, str]], lines: Lines, source: str) -> None:
+    """Raise one ConfigError for all (dotted key, reason), or do nothing when there is none."""
+    problems = [f"{_where(tuple(key.split('.')), lines, source)}: {key}: {reason}" for key, reason in mistakes]
+    if problems:
+        raise ConfigError("\n".join(problems), "mend the pipeline file and try again")
 
 
 def meant(name: str, known) -> str:
@@ -91,8 +104,7 @@ def _override(data: dict, override: str) -> None:
 
 def _explain(model: type[BaseModel], problem: dict, lines: Lines, source: str, data: dict) -> str:
     location = tuple(str(part) for part in problem["loc"])
-    known_to = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
-    where = f"{source}:{known_to}" if known_to else source
+    where = _where(location, lines, source)
     key = ".".join(location) or "pipeline"
     if problem["type"] == "extra_forbidden":
         siblings = _keys_of(model, location[:-1])
@@ -114,6 +126,12 @@ def _explain(model: type[BaseModel], problem: dict, lines: Lines, source: str, d
     value = f" = {shown!r}" if shown is not None else ""
     expected = f"expected {reason}" if problem["msg"].startswith("Input should be ") else reason
     return f"{where}: {key}{value}: {expected}{hint}"
+
+
+def _where(location: tuple[str, ...], lines: Lines, source: str) -> str:
+    """File and line of a key, or of the part of its path that is written there."""
+    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
+    return f"{source}:{line}" if line else source
 
 
 def _keys_of(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:

@@ -37,6 +37,21 @@ def test_the_example_loads_and_survives_a_round_trip():
         ("moving_rate: 0.5", "moving_rate: 1.5", None, ["moving_rate", "1.5"]),
         ("moving_rate: 0.5", "movin_rate: 0.5", None, ["movin_rate", "moving_rate"]),
         ("root: /dkeras", "root: dkeras", 0, ["root", "absolute"]),
+        ("result: mean", "result: meen", 0, ["training.result", "did you mean 'mean'"]),
+        (
+            "result: mean",
+            "learning_rate_scaling: fast",
+            0,
+            ["learning_rate_scaling = 'fast'", "auto, none, or a number"],
+        ),
+        ("result: mean", "learning_rate_scaling: 0", 0, ["learning_rate_scaling = 0", "above 0"]),
+        ("result: mean", "wire: bf16", 0, ["training.wire", "did you mean 'bfloat16'"]),
+        ("result: mean", "exchange_share: 5", 0, ["training.exchange_share = 5", "less than 1"]),
+        ("result: mean", "class_weight: {2: 1.0}", 0, ["training.class_weight: the classes are 0", "not 2"]),
+        ("result: mean", "validation: {row: 5}", 0, ["training.validation.row", "did you mean 'rows'"]),
+        ("result: mean", "early_stopping: {monitor: accuracy}", 0, ["cannot monitor 'accuracy'", "val_<metric>"]),
+        ("result: mean", "early_stopping: {patience: 3}", 0, ["training.early_stopping", "set split.validation"]),
+        ("loss: binary_crossentropy", "loss: 5", 0, ["training.loss = 5", "by name"]),
     ],
 )
 def test_a_mistake_is_named_with_file_line_key_and_reason(before, after, where, parts):
@@ -49,6 +64,47 @@ def test_a_mistake_is_named_with_file_line_key_and_reason(before, after, where, 
     assert ("p.yaml:" if where is None else f"p.yaml:{line + where}:") in message, message
     for part in parts:
         assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line", "parts"),
+    [
+        (
+            ["algorithm={name: averaging}", "training.result=center"],
+            "result",
+            ["training.result: workers of averaging"],
+        ),
+        (["algorithm={name: sequential}"], "training", ["training.workers: ", "sequential"]),
+        (["algorithm={name: gradient_averaging}", "training.overlap=true"], "training", ["training.overlap: "]),
+        (["algorithm={name: averaging}", "training.warm_start=50"], "training", ["training.warm_start: "]),
+    ],
+)
+def test_settings_that_the_algorithm_cannot_have_are_named_with_the_reason(overrides, line, parts):
+    with pytest.raises(ConfigError) as caught:
+        Pipeline.parse(TEXT, source="p.yaml", overrides=overrides)
+    written = next(n for n, text in enumerate(TEXT.splitlines(), start=1) if text.strip().startswith(f"{line}:"))
+    assert f"p.yaml:{written}: " in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_all_training_settings_survive_a_round_trip():
+    overrides = [
+        "split.validation=0.1", "training.class_weight={0: 1, 1: 2.5}", "training.learning_rate_scaling=2.5",
+        "training.loss={class_name: BinaryFocalCrossentropy, config: {gamma: 3}}", "training.target_loss=0.3",
+        "training.early_stopping={monitor: val_auc, restore_best: true}", "training.result=ensemble",
+    ]  # fmt: skip
+    pipeline = Pipeline.parse(TEXT, overrides=overrides)
+    assert pipeline.training.class_weight == {0: 1.0, 1: 2.5}
+    assert Pipeline.parse(pipeline.to_yaml()) == pipeline
+
+
+def test_the_guide_names_every_setting():
+    guide = (HIGGS.parents[2] / "docs" / "pipeline.md").read_text()
+    for section in ("input", "split", "features", "training", "resources", "evaluation"):
+        kind = Pipeline.model_fields[section].annotation
+        for name in kind.model_fields:
+            assert f"`{section}.{name}" in guide or f"`.{name}`" in guide, f"docs/pipeline.md: {section}.{name}"
 
 
 def test_a_missing_key_is_named():

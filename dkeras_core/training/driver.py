@@ -129,6 +129,7 @@ def train(
         warm_start=settings.warm_start > 0,
         keep_finals=settings.chosen_result == "ensemble",
         on_nonfinite=settings.on_nonfinite,
+        wire=settings.wire,
     )
     monitor = Monitor(architecture, settings, server, curve, validation, callbacks, events)
     begun = time.monotonic()

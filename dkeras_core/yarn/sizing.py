@@ -20,7 +20,7 @@ _UNKNOWN_PARAMETERS = 20_000_000
 
 
 def memory_overhead(
-    heap: int, parameters: int | None, batch_size: int, row_width: int = 256, processes: int = 1
+    heap: int, parameters: int | None, batch_size: int, row_width: int = 256, processes: int = 1, held: int = 0
 ) -> int:
     """Return MiB to ask for beside a JVM heap of ``heap`` MiB.
 
@@ -36,11 +36,13 @@ def memory_overhead(
         Float32 values that a row holds at once: features and activations.
     processes : int
         Python processes in the container: one for every core.
+    held : int
+        Further bytes that each of them holds.
     """
     jvm = max(384, heap // 10)
     weights = (parameters if parameters is not None else _UNKNOWN_PARAMETERS) * 4 * _COPIES
     rows = (_ROWS_RESIDENT + 2 * batch_size) * row_width * 4
-    worker = TENSORFLOW_RESIDENT + (weights + rows) / 2**20
+    worker = TENSORFLOW_RESIDENT + (weights + rows + held) / 2**20
     return -(-int(jvm + processes * worker) // 64) * 64
 
 
@@ -77,13 +79,14 @@ def containers(pipeline: Pipeline) -> Containers:
     width = len(pipeline.schema_.features or ()) or 256
     parameters = mlp_parameters(width, model.parameters) if model.builder == "mlp" else None
 
-    def overhead(given: str | None, heap: str, processes: int) -> int:
+    def overhead(given: str | None, heap: str, processes: int, held: int) -> int:
         if given:
             return mebibytes(given)
-        return memory_overhead(mebibytes(heap), parameters, pipeline.training.batch_size, 2 * width, processes)
+        return memory_overhead(mebibytes(heap), parameters, pipeline.training.batch_size, 2 * width, processes, held)
 
-    executor_overhead = overhead(asked.memory_overhead, asked.memory, asked.cores)
-    driver_overhead = overhead(asked.driver_memory_overhead, asked.driver_memory, 1)
+    members = _members(pipeline, parameters)
+    executor_overhead = overhead(asked.memory_overhead, asked.memory, asked.cores, members)
+    driver_overhead = overhead(asked.driver_memory_overhead, asked.driver_memory, 1, members + _rows(pipeline, width))
     return Containers(
         executors=asked.executors,
         executor_cores=asked.cores,
@@ -93,3 +96,15 @@ def containers(pipeline: Pipeline) -> Containers:
         executor=mebibytes(asked.memory) + executor_overhead,
         driver=mebibytes(asked.driver_memory) + driver_overhead,
     )
+
+
+def _members(pipeline: Pipeline, parameters: int | None) -> int:
+    """Bytes of an ensemble: the workers' vectors, the model made of them, and its file. Nothing for one vector."""
+    result = pipeline.training.result or pipeline.algorithm.rule().default_result
+    members = pipeline.workers if result == "ensemble" else 0
+    return members * 3 * 4 * (parameters if parameters is not None else _UNKNOWN_PARAMETERS)
+
+
+def _rows(pipeline: Pipeline, width: int) -> int:
+    """Bytes of the validation rows in the driver: as Arrow, as arrays, and a copy while they are drawn."""
+    return 3 * 4 * width * pipeline.training.validation.rows if pipeline.split.validation else 0

@@ -30,7 +30,7 @@ def test_every_form_of_an_optimizer(setting):
 
 
 def test_the_section_of_the_pipeline_file():
-    from dkeras_core.config import Optimizer
+    from dkeras_core.config_training import Optimizer
 
     optimizer = make_optimizer(Optimizer(name="sgd", learning_rate=0.5, momentum=0.9))
     assert isinstance(optimizer, keras.optimizers.SGD)

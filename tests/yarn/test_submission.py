@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dkeras_core.config import Resources
+from dkeras_core.config import Pipeline, Resources
 from dkeras_core.errors import ConfigError
 from dkeras_core.yarn.package import package
-from dkeras_core.yarn.sizing import memory_overhead, mlp_parameters
+from dkeras_core.yarn.sizing import containers, memory_overhead, mlp_parameters
 from dkeras_core.yarn.submission import SparkSubmission, run_tag, spark_home
 from dkeras_core.yarn.submit import explain_submission
 
@@ -111,6 +111,21 @@ def test_overhead_covers_tensorflow_and_grows_with_model_heap_and_cores():
     assert memory_overhead(1024, 500_000, 32, processes=2) > small + 700
     assert memory_overhead(20480, 500_000, 32) == small + (2048 - 384) // 64 * 64
     assert memory_overhead(1024, None, 32) > small
+    assert memory_overhead(1024, 500_000, 32, held=640 << 20) == small + 640
+
+
+def test_driver_and_executors_have_room_for_ensembles_and_the_driver_for_validation_rows(project_root):
+    def sizes(*overrides):
+        asked = ("resources.executors=16", "resources.memory_overhead=null", "resources.driver_memory_overhead=null")
+        found = containers(Pipeline.load(project_root / "dags/pipelines/higgs.yaml", [*asked, *overrides]))
+        return found.executor_overhead, found.driver_overhead
+
+    executor, driver = sizes()
+    of_many, with_many = sizes("training.result=ensemble")
+    assert of_many - executor == with_many - driver >= 64  # 16 x 3 x 1.5 MB
+    rows = ["split.validation=0.1", "training.validation={rows: 1000000}"]
+    assert sizes(*rows)[0] == executor and 320 <= sizes(*rows)[1] - driver <= 384  # 3 copies of 30 values a row
+    assert sizes("training.validation={rows: 1000000}") == (executor, driver)
 
 
 def test_weights_of_the_registered_builder():
