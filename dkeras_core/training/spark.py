@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 
-from dkeras_core.errors import TrainingError
+from dkeras_core.errors import ConfigError, DataError, TrainingError
+from dkeras_core.rules import rule_from_config
 from dkeras_core.training.task import TrainingTask
 
-GROUP = "dkeras-training"
 RESULT = "worker int, account string"
+_numbers = itertools.count(1)
 
 
 class SparkLauncher:
     """Runs ``task.workers`` workers over the rows of a DataFrame, in a job that can be cancelled.
 
+    A worker takes one task slot. The workers of a synchronous rule, and of a run with a warm start, wait for each
+    other and need all their slots at once; the former run as a barrier stage. The others run in waves when there are
+    fewer slots than workers.
+
     Parameters
     ----------
+    spark : SparkSession
     frame : DataFrame
-        Columns ``features`` (array<float>) and ``label`` (float); it is repartitioned to one partition a worker.
+        With the columns that the task names; it is repartitioned to one partition a worker.
+    join_deadline : float
+        Seconds to wait for the slots: for one, or for all where they are needed at once.
     """
 
-    def __init__(self, spark, frame):
-        self._spark, self._frame = spark, frame
+    def __init__(self, spark, frame, *, join_deadline: float = 180.0):
+        self._spark, self._frame, self._join_deadline = spark, frame, join_deadline
+        self._group = f"dkeras-training-{next(_numbers)}"  # two fits may share a session
         self._thread: threading.Thread | None = None
         self._accounts: list[dict] | None = None
         self._failure: BaseException | None = None
+        self._workers = 0
 
     def check(self, task: TrainingTask) -> None:
-        """Let every executor reach and join the server once, before any row moves (seconds, not minutes).
+        """Wait for the slots, and let executors reach and join the server once, before any row moves.
 
         Raises
         ------
-        ExchangeError
-            An executor cannot reach the server or runs other versions; the message names executor and address.
+        ConfigError
+            Dynamic allocation with workers that wait for each other, or speculation.
+        DataError
+            A column is missing.
+        TrainingError
+            The slots did not come in time, or an executor cannot reach the server or runs other versions; the message
+            says what Spark gave, or names executor and address.
         """
-        context = self._spark.sparkContext
-        workers = task.workers
-        found = context.parallelize(range(workers), workers).map(_probe(task)).collect()
+        self._workers = task.workers
+        missing = [name for name in task.reads if name not in self._frame.columns]
+        if missing:
+            raise DataError(f"column {missing[0]!r} is missing; the rows have {', '.join(self._frame.columns)}")
+        together = _together(task)
+        self._refuse(together)
+        self._wait_for_slots(task.workers if together else 1, together)
+        found = self._spark.sparkContext.parallelize(range(task.workers), task.workers).map(_probe(task)).collect()
         wrong = sorted({problem for problem in found if problem})
         if wrong:
             raise TrainingError(
@@ -48,15 +70,20 @@ class SparkLauncher:
     def start(self, task: TrainingTask) -> None:
         """Start the workers; returns at once."""
         from pyspark import InheritableThread
+        from pyspark.sql import functions as F
 
-        frame = self._frame.select("features", "label").repartition(task.workers)
-        job = frame.mapInArrow(_worker_function(task), RESULT)
+        # mapInArrow takes names with dots apart, so columns travel under numbers
+        columns = [F.col("`" + name.replace("`", "``") + "`").alias(str(n)) for n, name in enumerate(task.reads)]
+        frame = self._frame.select(*columns).repartition(task.workers)
+        synchronous = rule_from_config(task.rule).synchronous
+        job = frame.mapInArrow(_worker_function(task), RESULT, barrier=synchronous)
 
         def run():
             import json
 
-            context = self._spark.sparkContext
-            context.setJobGroup(GROUP, f"training with {task.workers} workers", interruptOnCancel=True)
+            self._spark.sparkContext.setJobGroup(
+                self._group, f"training with {task.workers} workers", interruptOnCancel=True
+            )
             try:
                 self._accounts = [json.loads(row.account) for row in job.collect()]
             except BaseException as error:  # handed to poll(), which raises it in the driver's main thread
@@ -77,19 +104,72 @@ class SparkLauncher:
         """Stop the workers and wait until the job is gone."""
         if self._thread is None or not self._thread.is_alive():
             return
-        self._spark.sparkContext.cancelJobGroup(GROUP)
+        self._spark.sparkContext.cancelJobGroup(self._group)
         self._thread.join(deadline)
 
     def describe(self) -> str:
-        """Say what the cluster gave: executors registered and their task slots."""
+        """Say what Spark gave: executors, and how many workers they can run at once."""
         context = self._spark.sparkContext
-        executors = context._jsc.sc().getExecutorMemoryStatus().size() - (0 if _local(context) else 1)
-        asked = context.getConf().get("spark.executor.instances", "?")
-        return f"{executors} of {asked} executors are registered"
+        slots = self._slots()
+        if context.master.startswith("local"):
+            given = f"Spark runs as {context.master}"
+        else:
+            executors = context._jsc.sc().getExecutorMemoryStatus().size() - 1  # the driver is in it
+            asked = context.getConf().get("spark.executor.instances", "?")
+            given = f"{executors} of {asked} executors are registered"
+        run = f"{given} with {slots} task {'slot' if slots == 1 else 'slots'}"
+        if 0 < slots < self._workers:
+            return f"{run}: {slots} of {self._workers} workers run at a time"
+        return run
+
+    def _slots(self) -> int:
+        """Tasks that can run at once with the executors registered now."""
+        context = self._spark.sparkContext._jsc.sc()
+        return context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile())
+
+    def _wait_for_slots(self, needed: int, why: str) -> None:
+        deadline = time.monotonic() + self._join_deadline
+        while (slots := self._slots()) < needed:
+            if time.monotonic() > deadline:
+                if not why:
+                    raise TrainingError(
+                        f"no executor came within {self._join_deadline:.0f} s: {self.describe()}",
+                        "the queue may be full: see `dkeras doctor`, ask for fewer or smaller executors, "
+                        "or raise training.join_deadline",
+                    )
+                raise TrainingError(
+                    f"{why} and needs {needed} task slots at once, but after {self._join_deadline:.0f} s "
+                    f"{self.describe()}",
+                    f"use at most {max(slots, 1)} workers, ask for more executors or cores, raise "
+                    "training.join_deadline, or take an asynchronous algorithm without warm start",
+                )
+            time.sleep(0.5)
+
+    def _refuse(self, together: str) -> None:
+        conf = self._spark.sparkContext.getConf()
+
+        def on(name: str) -> bool:
+            return conf.get(name, "false").lower() == "true"
+
+        if on("spark.speculation"):
+            raise ConfigError(
+                "spark.speculation is on: a second copy of a slow worker would shut the first one out",
+                "set spark.speculation=false",
+            )
+        if together and on("spark.dynamicAllocation.enabled"):
+            raise ConfigError(
+                f"spark.dynamicAllocation.enabled is on, but {together}: its workers wait for each other, and Spark "
+                "would not bring the executors that they need at once",
+                "set spark.dynamicAllocation.enabled=false and spark.executor.instances",
+            )
 
 
-def _local(context) -> bool:
-    return context.master.startswith("local")
+def _together(task: TrainingTask) -> str:
+    """Why the workers need all their slots at once, or ""."""
+    rule = rule_from_config(task.rule)
+    if rule.synchronous:
+        return f"algorithm {rule.name} is synchronous"
+    return "the run has a warm start" if task.warm_start else ""
 
 
 def _probe(task: TrainingTask) -> Callable[[int], str]:
@@ -126,7 +206,8 @@ def _worker_function(task: TrainingTask) -> Callable[[Iterator], Iterator]:
         # files); the id of the attempt grows over all of them, and the server fences older ones by it.
         attempt = context.taskAttemptId()
         with tempfile.TemporaryDirectory(prefix="dkeras-spool-", dir=_local_directory()) as folder:
-            account = run_worker(task, context.partitionId(), attempt, batches, Path(folder))
+            named = (batch.rename_columns(task.reads) for batch in batches)
+            account = run_worker(task, context.partitionId(), attempt, named, Path(folder))
         account["attempt"] = context.attemptNumber()
         yield pa.RecordBatch.from_pydict(
             {"worker": pa.array([account["worker"]], pa.int32()), "account": pa.array([json.dumps(account)])}

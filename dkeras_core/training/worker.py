@@ -259,11 +259,12 @@ class _WorkerRun:
         return account
 
     def _bad_loss(self, loss: float, window: Window, x: np.ndarray) -> _NotFinite:
-        first = self._tally.steps + 1
-        last = self._tally.steps + window.steps
-        steps = f"local step {first}" if first == last else f"local steps {first} to {last}"
+        step = self._tally.steps + 1
+        if window.steps > 1:
+            step += int(np.argmin(np.isfinite(self._trainer.losses)))
         return _NotFinite(
-            f"the loss of worker {self._worker} became {loss} in {steps}: {self._trainer.explain_nonfinite(window, x)}",
+            f"the loss of worker {self._worker} became {loss} in local step {step}: "
+            f"{self._trainer.explain_nonfinite(window, x)}",
             "lower training.optimizer.learning_rate, or look at the features for outliers",
         )
 
