@@ -28,7 +28,8 @@ class DiLoCo(CenterRule):
     Parameters
     ----------
     outer_momentum : float in [0, 0.999]
-        mu. 0.8 was best at 16 to 64 workers with SGD, 0.5 to 0.8 with Adam; the paper's 0.9 goes with eta 0.7.
+        mu. With Adam as the local optimizer 0.8 can be unstable and 0.5 good; with SGD and 16 workers or more 0.8 is
+        good. The paper's 0.9 goes with eta 0.7.
     outer_learning_rate : float in (0, 2]
         eta.
     communication_period : int, "epoch" or "fit"
@@ -38,7 +39,7 @@ class DiLoCo(CenterRule):
     name: ClassVar[str] = "diloco"
     synchronous: ClassVar[bool] = True
 
-    outer_momentum: float = 0.8
+    outer_momentum: float = 0.5
     outer_learning_rate: float = 1.0
 
     def validate(self) -> None:

@@ -25,13 +25,11 @@ class ModelAveraging(CenterRule):
     Parameters
     ----------
     communication_period : int, "epoch" or "fit"
-        tau, local steps between rounds; the paper's 50.
+        tau, local steps between rounds. The paper makes 50; runs of some hundred local steps want more rounds.
     """
 
     name: ClassVar[str] = "model_averaging"
     synchronous: ClassVar[bool] = True
-
-    communication_period: int | str = 50
 
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival

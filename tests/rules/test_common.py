@@ -46,7 +46,7 @@ NO_MOMENTUM = [-0.1, 1, 1.0, 2, *NOT_NUMBERS]
 
 
 def over_momentum(workers):
-    """Outer momentum 0.8 makes the steps 5 times as large, and one worker has no others to average the noise with."""
+    """Outer momentum makes the steps larger, and one worker has no others to average the noise with."""
     return 0.25 if workers == 1 else 1.0
 
 
@@ -146,7 +146,7 @@ CASES = {
         center=[0.0],
         # u = 0 - 4 = -4, c = 2; then u = -2 + (2 - 4) = -4, c = 4
         steps=[({0: [2.0], 1: [6.0]}, {0: [2.0], 1: [2.0]}, [2.0]), ({0: [3.0], 1: [5.0]}, {0: [4.0]}, [4.0])],
-        converging=lambda workers: {"communication_period": 4},  # momentum 0.8 forgets slowly: it takes 100 rounds
+        converging=lambda workers: {"communication_period": 4},
         rate=over_momentum,
         sequential={"slow_momentum": 0, "slow_learning_rate": 1},
         invalid=each("slow_momentum", NO_MOMENTUM) + each("slow_learning_rate", [0, 2.1, -1, *NOT_NUMBERS]),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from dkeras_core import rules
@@ -23,3 +25,8 @@ def test_unknown_parameter_says_which_was_meant():
 def test_configuration_without_a_name():
     with pytest.raises(ConfigError, match="no name"):
         rules.rule_from_config({"moving_rate": 0.1})
+
+
+def test_every_algorithm_stands_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text()
+    assert [name for name in rules.names() if page.count(f"`{name}`") < 2] == []
