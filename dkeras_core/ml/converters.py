@@ -46,10 +46,8 @@ def number(hint: Any, *, at_least: float, at_most: float = math.inf) -> Callable
     def bounded(value: Any) -> Any:
         value = convert(value)
         if not at_least <= value <= at_most:
-            limits = [f"at least {at_least:g}"] * (at_least > -math.inf) + [f"at most {at_most:g}"] * (
-                at_most < math.inf
-            )
-            raise ConfigError(f"a number of {' and '.join(limits)} is needed, not {value!r}")
+            limits = f"of at least {at_least:g}" if at_most == math.inf else f"from {at_least:g} to {at_most:g}"
+            raise ConfigError(f"a number {limits} is needed, not {value!r}")
         return value
 
     return bounded
