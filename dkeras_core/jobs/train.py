@@ -38,7 +38,11 @@ def run(context: Context, outcome: dict) -> dict:
             flat.get(),
             flat.get_state() if flat.state_n else None,
             settings,
-            SparkLauncher(context.spark, context.spark.read.parquet(f"{dataset['path']}/train")),
+            SparkLauncher(
+                context.spark,
+                context.spark.read.parquet(f"{dataset['path']}/train"),
+                join_deadline=settings.join_deadline,
+            ),
             observe=lambda state: context.progress.update(**state),
             validation=_validation(context, dataset, settings),
             events=log,

@@ -81,6 +81,15 @@ def rows_of():
 
 
 @pytest.fixture(scope="session")
+def validation(rows_of):
+    """Rows of the same kind that nobody trains on."""
+    from dkeras_core.training.driver import Validation
+
+    columns = (Column("features", shape=(FEATURES,)),), (Column("label"),)
+    return Validation.from_batches([rows_of(500, 99)], *columns, metrics=["accuracy"])
+
+
+@pytest.fixture(scope="session")
 def model():
     """A small network; tests take its first weights and leave it as it is."""
     import keras

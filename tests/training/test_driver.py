@@ -1,10 +1,13 @@
 """Driver, workers, exchange, feed and learning together, without Spark: the workers are threads of this process."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from dkeras_core.errors import DataError, TrainingError
+from dkeras_core.training.events import EventLog
 
 FEATURES = 4
 
@@ -33,6 +36,55 @@ def test_mean_center_and_ema_are_told_apart(run, rows_of):
     outcome, _ = run(parts, result="center", epochs=1)
     assert np.array_equal(outcome.weights, outcome.center)
     assert not np.array_equal(outcome.center, outcome.ema)
+
+
+def test_the_center_is_validated_while_it_trains(run, rows_of, validation, tmp_path):
+    log = EventLog((tmp_path.with_suffix(".events")).write_bytes)
+    outcome, states = run([[rows_of(3200, 1)], [rows_of(3200, 2)]], validation=validation, events=log, epochs=8)
+    log.close()
+    history = outcome.history
+    assert history.epoch[-1] == 8 and history.epoch == sorted(set(history.epoch))
+    assert history.history["val_loss"][-1] < history.history["loss"][0]
+    assert history.final["val_accuracy"] > 0.93
+    assert outcome.account["history"] == history.history and outcome.account["final"] == history.final
+    assert any(state.get("validation", {}).get("val_loss") for state in states)
+    assert b"epoch/val_loss" in tmp_path.with_suffix(".events").read_bytes()
+
+
+def test_a_run_that_is_good_enough_ends_early(run, rows_of, validation):
+    outcome, _ = run([[rows_of(1920, 1)], [rows_of(1920, 2)]], validation=validation, epochs=4000, target_loss=0.3)
+    account = outcome.account
+    assert account["stopped"].startswith("val_loss ") and account["stopped"].endswith("has reached the target 0.3")
+    assert 0 < account["rows_trained"] < 4000 * 3840
+    assert all(worker["stopped"] == account["stopped"] for worker in account["workers"])
+    assert outcome.history.final["val_loss"] < 0.4
+
+
+def test_an_ensemble_is_all_workers_last_vectors(run, rows_of, validation):
+    outcome, _ = run([[rows_of(640, 1)], [rows_of(640, 2)]], validation=validation, epochs=5, result="ensemble")
+    assert outcome.account["result"] == "ensemble" and outcome.history.final["val_accuracy"] > 0.9
+    assert len(outcome.weights) == 2 and not np.array_equal(*outcome.weights)
+
+
+def test_a_model_with_moving_statistics_is_validated_with_them(run, rows_of, validation):
+    import keras
+
+    from dkeras_core.learning.flat import FlatModel
+
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.BatchNormalization(momentum=0.9), keras.layers.Dense(8, "relu")]
+    model = keras.Sequential([keras.Input((FEATURES,)), *layers, keras.layers.Dense(1, "sigmoid")])
+    flat = FlatModel(model)
+    parts = []
+    for seed in (1, 2):  # shifted far away, so that the initial statistics would tell nothing
+        batch = rows_of(960, seed)
+        moved = np.asarray(batch.column("features").flatten()) * 10 + 100
+        parts.append([batch.set_column(0, "features", pa.FixedSizeListArray.from_arrays(moved, FEATURES))])
+    held = replace(validation, x=validation.x * 10 + 100)
+    first = {"model": model, "center": flat.get(), "state": flat.get_state()}
+    outcome, _ = run(parts, validation=held, epochs=6, **first)
+    assert outcome.history.history["val_accuracy"][-1] > 0.9 and outcome.history.final["val_accuracy"] > 0.9
+    assert outcome.state[:FEATURES] == pytest.approx(np.full(FEATURES, 100), rel=0.05)  # the moving mean
 
 
 def test_rows_that_went_missing_fail_the_run(run, rows_of):
