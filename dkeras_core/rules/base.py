@@ -50,6 +50,10 @@ class Rule:
     2. ``apply``: what the server does with it, in place, one shard of the vectors at a time;
     3. ``receive``: what the worker does with the answer, in place.
 
+    A rule whose workers take the center as their x, or send their update since they last did, derives from
+    ``CenterRule`` or ``UpdateRule`` (``rules.updates``) and often needs ``apply`` alone. Describe each field in the
+    docstring's section "Parameters": ``rules.describe`` reads it there.
+
     Then add the class to ``rules.registry`` and one row to ``tests/rules/test_common.py``;
     docs/adding-an-algorithm.md walks through one.
 

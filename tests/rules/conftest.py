@@ -27,11 +27,13 @@ class Simulation:
         self.center = x0.copy()
         self.server_state = self.rule.server_state(self.center)
         cuts = np.array_split(np.arange(x0.size), shards)
-        self.spans = [slice(cut[0], cut[-1] + 1) for cut in cuts if cut.size]
-        self.counts = [0] * len(self.spans)
+        spans = [slice(cut[0], cut[-1] + 1) for cut in cuts if cut.size]
+        state = self.server_state.items()
+        self.parts = [(span, self.center[span], {name: vector[span] for name, vector in state}) for span in spans]
+        self.counts = [0] * len(spans)
         self.xs = [x0.copy() for _ in range(workers)]
         self.states = [self.rule.worker_state(x) for x in self.xs]
-        self.seen = [[0] * len(self.spans) for _ in self.xs]
+        self.seen = [[0] * len(spans) for _ in self.xs]
         self.delay = delay
         self.staleness = [0]
 
@@ -42,12 +44,10 @@ class Simulation:
 
     def serve(self, worker, message, workers=1) -> np.ndarray:
         answer = np.full_like(message, np.nan)
-        for part, span in enumerate(self.spans):
+        for part, (span, center, state) in enumerate(self.parts):
             count = self.counts[part]
             stale = 0 if self.rule.synchronous else count - self.seen[worker][part]
-            state = {name: vector[span] for name, vector in self.server_state.items()}
-            arrival = Arrival(worker, count, stale, workers)
-            self.rule.apply(self.center[span], message[span], answer[span], state, arrival)
+            self.rule.apply(center, message[span], answer[span], state, Arrival(worker, count, stale, workers))
             self.counts[part] = self.seen[worker][part] = count + 1
             self.staleness.append(stale)
         return answer
@@ -118,10 +118,10 @@ class Simulation:
             if worker in pending and k >= pending[worker][0]:
                 self.receive(worker, *pending.pop(worker)[1:])
             if (k + 1) % tau == 0 and worker not in pending:
-                late, sent = self.random.integers(0, self.delay + 1), x.copy()
+                late = self.random.integers(0, self.delay + 1) if self.delay else 0
                 answer = self.exchange(worker, vector, tau)
                 if late:
-                    pending[worker] = (k + late, answer, sent)
+                    pending[worker] = (k + late, answer, x.copy())
                 else:
                     self.receive(worker, answer)
             if k + 1 < steps:
