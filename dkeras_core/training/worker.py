@@ -165,8 +165,8 @@ class _WorkerRun:
                     self._meet(exchanger, x)
                 if self._stopped is not None:
                     break
-                if self._state is not None:
-                    self._share_state(exchanger, x)
+                with self._tally.measuring("exchange"):
+                    self._show(exchanger, x)
             if self._pending or self._leading:
                 self._meet(exchanger, x)
             with self._tally.measuring("exchange"):
@@ -244,9 +244,11 @@ class _WorkerRun:
             self._automatic.exchanged(taken)
         self._pending = 0
 
-    def _share_state(self, exchanger: Exchanger, x: np.ndarray) -> None:
-        """Let the driver evaluate the center with the moving statistics of an epoch's end."""
-        with self._tally.measuring("exchange"):
+    def _show(self, exchanger: Exchanger, x: np.ndarray) -> None:
+        """Give the driver, at the end of an epoch, what it needs to evaluate the center."""
+        if self._worker == 0 and self._rule.local == "averaged_gradients":
+            self._client.lead(x)  # the server keeps no parameters of its own; all workers have the same
+        if self._state is not None:
             exchanger.settle(x)
             self._client.share_state(self._own_state())
 

@@ -13,19 +13,6 @@ ROWS = 601
 
 
 @pytest.fixture(scope="module")
-def spark(tmp_path_factory):
-    from pyspark.sql import SparkSession
-
-    before = SparkSession.getActiveSession()
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.driver.bindAddress", "127.0.0.1")
-    session = builder.config("spark.local.dir", str(tmp_path_factory.mktemp("spark"))).getOrCreate()
-    yield session
-    if before is None:
-        session.stop()
-
-
-@pytest.fixture(scope="module")
 def frame(spark, rows_of):
     rows = rows_of(ROWS, 1)
     features = np.asarray(rows.column("features").flatten()).reshape(ROWS, -1).tolist()

@@ -100,6 +100,7 @@ def test_rules_of_gradients(run, rows_of):
     outcome, _ = run(parts, rule=rules.get("gradient_averaging"))
     assert outcome.account["rows_trained"] == 3 * 520
     assert [account["exchanges"] for account in outcome.account["workers"]] == [27, 27]
+    np.testing.assert_allclose(outcome.center, outcome.weights, atol=1e-6)  # worker 0 shows what it has
     center, _ = run(parts, rule=rules.get("mdownpour", learning_rate=0.1))
     assert not np.array_equal(center.weights, outcome.weights)
 
