@@ -111,7 +111,7 @@ def run(model, tmp_path):
         given = {name: settings.pop(name) for name in ("validation", "callbacks", "events") if name in settings}
         defaults = {
             "rule": rules.get("asynchronous_easgd", communication_period=5),
-            "optimizer": {"name": "adam", "learning_rate": 0.02},
+            "optimizer": {"name": "sgd", "learning_rate": 0.5},
             "loss": "binary_crossentropy",
             "epochs": 3,
             "batch_size": 32,
