@@ -17,10 +17,10 @@ from typing import Any
 
 from dkeras_core import errors
 from dkeras_core.errors import ConfigError, DataError, ExchangeError, TrainingError
+from dkeras_core.training.rows import Rows
 from dkeras_core.training.task import TrainingTask
 
 _LINES = 30  # of a worker's standard error that are kept
-_BATCH_ROWS = 64 * 1024  # read at once: bounds this process' memory
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -32,8 +32,8 @@ class ProcessLauncher:
 
     Parameters
     ----------
-    source : pyarrow.Table or path
-        The rows; a path is a Parquet file or a folder of such files, which are read piece by piece.
+    source : Rows, or what it takes
+        A ``pyarrow.Table``, or the path of a Parquet file or of a folder of such files.
     folder : path, optional
         Where the workers spool their rows; default: the folder for temporary files.
     cores : sequence of int, optional
@@ -42,13 +42,13 @@ class ProcessLauncher:
     Raises
     ------
     DataError
-        The file or folder is missing or holds no Parquet.
+        The file or folder is missing, damaged, or holds no Parquet.
     ConfigError
         A core that this process may not use.
     """
 
     def __init__(self, source, *, folder: str | Path | None = None, cores: Sequence[int] | None = None):
-        self._rows = rows_of(source)
+        self._rows = source if isinstance(source, Rows) else Rows(source)
         self._folder = folder
         self._cores = None if cores is None else _allowed(cores)
         self._workers: list[_Process] = []
@@ -67,10 +67,9 @@ class ProcessLauncher:
         """
         from dkeras_core.exchange import probe
 
-        names = self._rows.schema.names
-        missing = [name for name in task.reads if name not in names]
+        missing = [name for name in task.reads if name not in self._rows.names]
         if missing:
-            raise DataError(f"column {missing[0]!r} is missing; the rows have {', '.join(names)}")
+            raise DataError(f"column {missing[0]!r} is missing; the rows have {', '.join(self._rows.names)}")
         probe(task.address, task.secret)
 
     def start(self, task: TrainingTask) -> None:
@@ -137,9 +136,7 @@ class ProcessLauncher:
             with contextlib.ExitStack() as stack:
                 streams = [stack.enter_context(pa.ipc.new_stream(w.stdin, schema)) for w in self._workers]
                 dealt = 0
-                for batch in self._rows.to_batches(
-                    columns=columns, batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1
-                ):
+                for batch in self._rows.batches(columns):
                     for worker, stream in enumerate(streams):
                         mine = np.arange((worker - dealt) % workers, batch.num_rows, workers)
                         if len(mine):
@@ -147,11 +144,10 @@ class ProcessLauncher:
                     dealt += batch.num_rows
             for worker in self._workers:
                 worker.stdin.flush()
-        except OSError as error:
-            if not isinstance(error, BrokenPipeError):
-                self._failure = DataError(f"the rows cannot be read: {error}")
-        except pa.ArrowException as error:
-            self._failure = DataError(f"the rows cannot be read: {error}", "look for a damaged file")
+        except BrokenPipeError:
+            pass  # a worker has ended
+        except BaseException as error:  # handed over: poll raises it in the driver's main thread
+            self._failure = error
 
 
 class _Process:
@@ -228,30 +224,6 @@ class _Process:
     def _listen(self) -> None:
         for line in self._process.stderr:
             self._said.append(line.decode(errors="replace").rstrip())
-
-
-def rows_of(source):
-    """Return a pyarrow.dataset.Dataset of a Table, or of a Parquet file or a folder of such.
-
-    Raises DataError when there is none, or it is not Parquet.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    if isinstance(source, pa.Table):
-        return ds.dataset(source)
-    path = Path(source)
-    if not path.exists():
-        raise DataError(f"{path} does not exist", "name a Parquet file, or a folder of such files")
-    # Whole row groups would be held otherwise, which may be of any size
-    scan = ds.ParquetFragmentScanOptions(use_buffered_stream=True, buffer_size=64 * 1024, pre_buffer=False)
-    try:
-        dataset = ds.dataset(path, format=ds.ParquetFileFormat(default_fragment_scan_options=scan))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
-    if not dataset.schema.names:
-        raise DataError(f"{path} holds no Parquet file")
-    return dataset
 
 
 def _allowed(cores: Sequence[int]) -> list[int]:

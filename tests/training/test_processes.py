@@ -15,7 +15,7 @@ import pytest
 from dkeras_core import rules
 from dkeras_core.data.columns import Column
 from dkeras_core.errors import ConfigError, DataError, TrainingError
-from dkeras_core.training import processes
+from dkeras_core.training import processes, rows
 from dkeras_core.training.processes import ProcessLauncher
 from dkeras_core.training.task import TrainingTask
 
@@ -76,7 +76,7 @@ def test_rows_are_dealt_in_turn(sinks, table, task):
 
 
 def test_a_folder_of_parquet_is_read_in_pieces(sinks, table, task, tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "_BATCH_ROWS", 7)
+    monkeypatch.setattr(rows, "_BATCH_ROWS", 7)
     for name in ("a", "b"):
         pq.write_table(table.append_column("number", pa.array([name] * 601)), tmp_path / f"{name}.parquet")
     launcher = ProcessLauncher(tmp_path)
@@ -93,10 +93,14 @@ def _reading(task, name):
 def test_what_cannot_be_read_is_refused(table, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         ProcessLauncher(tmp_path / "nothing")
-    with pytest.raises(DataError, match="holds no Parquet"):
+    with pytest.raises(DataError, match="holds no Parquet files"):
         ProcessLauncher(tmp_path)
-    (tmp_path / "no.parquet").write_text("not Parquet at all")
-    with pytest.raises(DataError, match="cannot be read as Parquet"):
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table.drop(["label"]), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b.parquet has other columns or types than a.parquet"):
+        ProcessLauncher(tmp_path)
+    (tmp_path / "b.parquet").write_text("not Parquet at all")
+    with pytest.raises(DataError, match=r"b.parquet cannot be read as Parquet"):
         ProcessLauncher(tmp_path)
     with pytest.raises(ConfigError, match=r"pinned to cores \[9999\]"):
         ProcessLauncher(table, cores=[9999])
