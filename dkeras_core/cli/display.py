@@ -18,6 +18,7 @@ from dkeras_core.yarn.follow import View
 STEPS = ("preprocess", "train", "evaluate", "publish")
 _EVERY = 5.0  # seconds between lines that say only how far a phase is
 _NOTES_EVERY = 20.0
+_MUCH = 0.1  # share of exchanges and waiting from which it is shown
 
 
 def display(run_id: str, app_id: str, steps: tuple[str, ...] = STEPS, console: Console | None = None):
@@ -99,12 +100,16 @@ def training(progress: dict):
 
 
 def numbers(progress: dict) -> str:
-    """``84,000 rows/s, loss 0.412, workers 2 of 2``: what is known of these."""
+    """``84,000 rows/s, loss 0.412, val_loss 0.405, workers 2 of 2``: what is known of these."""
     parts = []
     if progress.get("rows_per_second"):
         parts.append(f"{progress['rows_per_second']:,.0f} rows/s")
     if progress.get("loss") is not None:
         parts.append(f"loss {progress['loss']:.4f}")
+    measured = progress.get("validation") or {}
+    parts += [f"{name} {value:.4f}" for name, value in measured.items() if name != "epoch"]
+    if (progress.get("exchange_share") or 0) >= _MUCH:
+        parts.append(f"exchange {progress['exchange_share']:.0%} of the time")
     workers = progress.get("workers")
     if workers:
         done = f", {workers['finished']} done" if workers.get("finished") else ""

@@ -59,6 +59,8 @@ class Progress:
             "rows_total": 0,
             "rows_per_second": 0.0,
             "loss": None,
+            "validation": None,
+            "exchange_share": None,
             "workers": None,
             "message": "",
         }

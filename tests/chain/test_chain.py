@@ -47,7 +47,7 @@ def test_the_run_left_nothing_but_its_files(first, webhdfs):
     (run,) = webhdfs.list(f"{ROOT}/runs")
     assert {status.name for status in webhdfs.list(run.path)} == {
         *("pipeline.yaml", "progress.json", "result.json", "preprocess.json", "train.json", "metrics.json"),
-        *("publish.json", "model", "report.html"),
+        *("publish.json", "model", "report.html", "events"),
     }
     assert [status.name for status in webhdfs.list(f"{ROOT}/models/higgs/versions")] == ["1"]
     assert len(webhdfs.list(f"{ROOT}/data/higgs")) == 1
