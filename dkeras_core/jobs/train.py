@@ -47,7 +47,7 @@ def run(context: Context, outcome: dict) -> dict:
             validation=_validation(context, dataset, settings),
             events=log,
         )
-    model = _trained(model, result)
+    model = result.trained(model)
     folder = f"{context.folder}/model"
     context.storage.write_atomic(f"{folder}/architecture.json", model_io.to_json(model).encode())
     context.storage.write_atomic(f"{folder}/weights.bin", model_io.weights_to_bytes(model))
@@ -116,20 +116,6 @@ def _validation(context: Context, dataset: dict, settings):
         seed=settings.seed,
         metrics=wanted.metrics,
     )
-
-
-def _trained(model, result):
-    """The model with the result's weights; an ensemble becomes one model."""
-    from dkeras_core.learning.ensemble import ensemble_model
-    from dkeras_core.learning.flat import FlatModel
-
-    if isinstance(result.weights, list):
-        return ensemble_model(model, result.weights, result.state)
-    flat = FlatModel(model)
-    flat.set(result.weights)
-    if result.state is not None:
-        flat.set_state(result.state)
-    return model
 
 
 def _build(context: Context, features: int):

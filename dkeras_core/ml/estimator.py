@@ -145,19 +145,9 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         )
 
     def _model(self, model, result) -> KerasModel:
-        from dkeras_core.learning.ensemble import ensemble_model
-        from dkeras_core.learning.flat import FlatModel
-
-        if isinstance(result.weights, list):
-            model = ensemble_model(model, result.weights)
-        else:
-            flat = FlatModel(model)
-            flat.set(result.weights)
-            if result.state is not None:
-                flat.set_state(result.state)
         trained = KerasModel(history=result.history)
         self._copyValues(trained)
-        trained._set(model=PackedModel.of(model))
+        trained._set(model=PackedModel.of(result.trained(model)))
         return trained._resetUid(self.uid)
 
 

@@ -54,8 +54,7 @@ class TrainingResult:
     """What a run gives.
 
     ``weights`` is float32[n] and ``state`` the averaged non-trainable state, or None; when the result is "ensemble",
-    both are lists, an entry for each worker (``learning.ensemble`` makes one model of them). ``account`` is what
-    becomes ``train.json``.
+    both are lists, an entry for each worker. ``account`` is what becomes ``train.json``.
     """
 
     weights: np.ndarray | list[np.ndarray]
@@ -64,6 +63,19 @@ class TrainingResult:
     state: np.ndarray | list[np.ndarray] | None
     account: dict[str, Any]
     history: History
+
+    def trained(self, model):
+        """Return ``model``, the ``keras.Model`` that was trained, with these weights; of an ensemble, one new model."""
+        from dkeras_core.learning.ensemble import ensemble_model
+        from dkeras_core.learning.flat import FlatModel
+
+        if isinstance(self.weights, list):
+            return ensemble_model(model, self.weights, self.state)
+        flat = FlatModel(model)
+        flat.set(self.weights)
+        if self.state is not None:
+            flat.set_state(self.state)
+        return model
 
 
 def train(
