@@ -76,7 +76,7 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
                 packed.architecture,
                 *_start(model),
                 self._settings(spark, rule, workers, rows),
-                SparkLauncher(spark, rows.frame),
+                SparkLauncher(spark, rows.frame, join_deadline=self.getOrDefault("join_deadline")),
                 validation=self._validation(rows, outputs),
                 callbacks=self._value("callbacks") or (),
             )
@@ -93,9 +93,11 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
 
     def _workers(self, spark) -> int:
         """The number set; else one for each task slot, or one for an algorithm that has no others."""
+        from dkeras_core.training.spark import task_slots
+
         if self.isSet("workers"):
             return self.getOrDefault("workers")
-        return 1 if self.rule.name == "sequential" else spark.sparkContext.defaultParallelism
+        return 1 if self.rule.name == "sequential" else max(task_slots(spark), 1)
 
     def _settings(self, spark, rule: Rule, workers: int, rows: Rows):
         from dkeras_core.training.address import server_settings

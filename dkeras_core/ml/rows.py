@@ -83,31 +83,25 @@ def rows_of(
             "name one column an output with labelCols",
         )
     names = list(dict.fromkeys([*input_names, *label_names, *([weight] if weight else [])]))
-    safe = _safe_names(names)
-    chosen = [named(dataset, name).alias(safe[name]) for name in names]
+    chosen = [named(dataset, name).alias(name) for name in names]
     if validation:
         _check_boolean(dataset, validation)
         chosen.append(_column(validation).alias(VALIDATION))
     frame = dataset.select(*chosen)
     if not validation:
-        frame = frame.withColumn(VALIDATION, _share(F.xxhash64(*frame.columns, F.lit(seed)), split))
-    # Both the check and the training read the rows; what Spark keeps need not be made twice.
-    kept = frame if dataset.storageLevel.useMemory or dataset.storageLevel.useDisk else None
-    if kept is None:
-        frame = kept = frame.persist(StorageLevel.MEMORY_AND_DISK)
-    else:
-        kept = None
+        frame = frame.withColumn(VALIDATION, _share(F.xxhash64(*map(_column, names), F.lit(seed)), split))
+    kept = dataset.storageLevel.useMemory or dataset.storageLevel.useDisk
+    if not kept:  # the check and the training both read the rows, which may be dear to make
+        frame.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        train, held = _counted(frame, {name: safe[name] for name in names}, label_names, outputs, weight, validation)
+        train, held = _counted(frame, names, label_names, outputs, weight, validation)
         sample = frame.drop(VALIDATION).limit(_SAMPLE).toArrow()
         columns = tuple(
-            input_column(sample, [safe[name] for name in group], shape, dtype)
-            for group, (shape, dtype) in zip(sources, inputs, strict=True)
+            input_column(sample, group, shape, dtype) for group, (shape, dtype) in zip(sources, inputs, strict=True)
         )
         taken = {column.name: column for column in columns}
         labels = tuple(
-            taken.get(safe[name]) or replace(column_of(sample, safe[name], dtype="float32"), sparse=False)
-            for name in label_names
+            taken.get(name) or replace(column_of(sample, name, dtype="float32"), sparse=False) for name in label_names
         )
         yield Rows(
             frame.where(~F.col(VALIDATION)).drop(VALIDATION),
@@ -116,11 +110,11 @@ def rows_of(
             held,
             columns,
             labels,
-            safe[weight] if weight else None,
+            weight,
         )
     finally:
-        if kept is not None:
-            kept.unpersist()
+        if not kept:
+            frame.unpersist()
 
 
 def sources_of(names: Sequence[str], count: int) -> list[list[str]]:
@@ -133,17 +127,6 @@ def sources_of(names: Sequence[str], count: int) -> list[list[str]]:
             "name one column an input with inputCols",
         )
     return [[name] for name in names]
-
-
-def _safe_names(names: Sequence[str]) -> dict[str, str]:
-    """Names without dots and backticks, which Spark's functions on Arrow batches cannot take."""
-    safe: dict[str, str] = {}
-    for name in names:
-        short = name.replace(".", "_").replace("`", "_")
-        while short.lower() in {other.lower() for other in safe.values()}:
-            short += "_"
-        safe[name] = short
-    return safe
 
 
 def _column(name: str):
@@ -202,28 +185,28 @@ def _share(hashed, split: float):
     return F.pmod(hashed, F.lit(whole).cast("bigint")) < F.lit(int(split * whole))
 
 
-def _counted(frame, safe, label_names, outputs, weight, validation) -> tuple[int, int]:
+def _counted(frame, names, label_names, outputs, weight, validation) -> tuple[int, int]:
     """Return rows to train and to validate on, after one pass that looks at every row."""
     from pyspark.sql import functions as F
 
     scalar = {field.name for field in frame.schema.fields if field.dataType.typeName() in _SCALAR}
-    labels = [name for name in label_names if safe[name] in scalar]
+    labels = [name for name in label_names if name in scalar]
     asked = [F.count(F.lit(1)).alias("rows"), F.count_if(VALIDATION).alias("held")]
-    for position, name in enumerate([*safe, *([VALIDATION] if validation else [])]):
-        asked.append(F.count_if(F.col(safe.get(name, name)).isNull()).alias(f"nulls{position}"))
+    for position, name in enumerate([*names, VALIDATION]):
+        asked.append(F.count_if(_column(name).isNull()).alias(f"nulls{position}"))
     for position, name in enumerate(labels):
-        value = F.col(safe[name]).cast("double")
+        value = _column(name).cast("double")
         asked.append(F.min(value).alias(f"low{position}"))
         asked.append(F.max(value).alias(f"high{position}"))  # Spark holds NaN for the largest number
         asked.append(F.count_if(value != F.floor(value)).alias(f"fractions{position}"))
     if weight:
-        asked.append(F.min(F.col(safe[weight]).cast("double")).alias("light"))
-        asked.append(F.max(F.col(safe[weight]).cast("double")).alias("heavy"))
+        asked.append(F.min(_column(weight).cast("double")).alias("light"))
+        asked.append(F.max(_column(weight).cast("double")).alias("heavy"))
     found = frame.agg(*asked).first()
     rows = found["rows"]
     if rows == 0:
         raise DataError("the DataFrame has no rows", "check the filters before it")
-    for position, name in enumerate([*safe, *([validation] if validation else [])]):
+    for position, name in enumerate([*names, validation]):
         if found[f"nulls{position}"]:
             raise DataError(
                 f"column {name!r} is null in {found[f'nulls{position}']:,} of {rows:,} rows",

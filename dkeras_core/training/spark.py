@@ -110,7 +110,7 @@ class SparkLauncher:
     def describe(self) -> str:
         """Say what Spark gave: executors, and how many workers they can run at once."""
         context = self._spark.sparkContext
-        slots = self._slots()
+        slots = task_slots(self._spark)
         if context.master.startswith("local"):
             given = f"Spark runs as {context.master}"
         else:
@@ -122,14 +122,9 @@ class SparkLauncher:
             return f"{run}: {slots} of {self._workers} workers run at a time"
         return run
 
-    def _slots(self) -> int:
-        """Tasks that can run at once with the executors registered now."""
-        context = self._spark.sparkContext._jsc.sc()
-        return context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile())
-
     def _wait_for_slots(self, needed: int, why: str) -> None:
         deadline = time.monotonic() + self._join_deadline
-        while (slots := self._slots()) < needed:
+        while (slots := task_slots(self._spark)) < needed:
             if time.monotonic() > deadline:
                 if not why:
                     raise TrainingError(
@@ -162,6 +157,12 @@ class SparkLauncher:
                 "would not bring the executors that they need at once",
                 "set spark.dynamicAllocation.enabled=false and spark.executor.instances",
             )
+
+
+def task_slots(spark) -> int:
+    """Tasks that can run at once with the executors registered now."""
+    context = spark.sparkContext._jsc.sc()
+    return context.maxNumConcurrentTasks(context.resourceProfileManager().defaultResourceProfile())
 
 
 def _together(task: TrainingTask) -> str:

@@ -95,8 +95,8 @@ def test_vectors_names_with_dots_and_columns_side_by_side(frame, spark):
     with opened(vectors) as rows:
         assert (rows.count, rows.inputs) == (20, (Column("features", shape=(3,)),))
     with opened(frame, "odd.name", "odd.name", (Output("", "values", (3,)),)) as rows:
-        assert rows.frame.columns == ["odd_name"]
-        assert rows.inputs == rows.labels == (Column("odd_name", shape=(3,)),)
+        assert rows.frame.columns == ["odd.name"]
+        assert rows.inputs == rows.labels == (Column("odd.name", shape=(3,)),)
     with opened(frame, ["amount", "kind", "weight"]) as rows:
         assert rows.inputs == (Column("amount+kind+weight", sources=("amount", "kind", "weight")),)
         assert dict(rows.frame.dtypes)["amount"] == "double"
