@@ -23,7 +23,8 @@ class DiLoCo(CenterRule):
         c <- c - eta (d + mu v)
         x_i <- c
 
-    With mu 0 and eta 1 this is model averaging.
+    With mu 0 and eta 1 this is model averaging. With momentum the bare center swings, so the result is the moving
+    average of its last tenth.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ class DiLoCo(CenterRule):
 
     name: ClassVar[str] = "diloco"
     synchronous: ClassVar[bool] = True
+    default_result: ClassVar[str] = "ema"
 
     outer_momentum: float = 0.5
     outer_learning_rate: float = 1.0

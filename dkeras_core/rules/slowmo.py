@@ -23,7 +23,7 @@ class SlowMo(CenterRule):
 
     The paper divides the difference by the local learning rate gamma and multiplies u by it again; for a constant
     gamma that is the same, and gamma is the local optimizer's own affair here. With beta 0 and alpha 1 this is model
-    averaging.
+    averaging. With momentum the bare center swings, so the result is the moving average of its last tenth.
 
     Parameters
     ----------
@@ -38,6 +38,7 @@ class SlowMo(CenterRule):
 
     name: ClassVar[str] = "slowmo"
     synchronous: ClassVar[bool] = True
+    default_result: ClassVar[str] = "ema"
 
     slow_momentum: float = 0.5
     slow_learning_rate: float = 1.0

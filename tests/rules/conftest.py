@@ -138,8 +138,9 @@ class Simulation:
         return self.rule.published(self.center, self.server_state)
 
     def results(self) -> list[np.ndarray]:
-        """What the run gives by default: one vector, or all of an ensemble's."""
-        return {"mean": [self.mean], "center": [self.published], "ensemble": self.xs}[self.rule.default_result]
+        """What the run gives by default: one vector, or all of an ensemble's; of a moving average its last value."""
+        center = [self.published]
+        return {"mean": [self.mean], "center": center, "ema": center, "ensemble": self.xs}[self.rule.default_result]
 
 
 class Quadratic:
