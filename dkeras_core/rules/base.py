@@ -81,9 +81,9 @@ class Rule:
     """What a worker does between two exchanges: "steps", tau steps of its own optimizer on x; "gradients", the
     gradient of one batch at x, which is the message's x (the server makes the step); "averaged_gradients", the same,
     and the answer is a gradient with which the worker's own optimizer makes the step; "pieces", gradients of pieces of
-    the data at vectors that the driver asks for (Sandblaster)."""
+    the data at vectors that the driver asks for, without messages (Sandblaster)."""
     exchanging: ClassVar[bool] = True
-    """Whether workers exchange at all before they hand over their last vector."""
+    """Whether workers exchange messages at all before they hand over their last vector."""
     default_result: ClassVar[str] = "mean"
     """Which vector is the run's result when the user does not say: "mean" of the workers' last vectors, "center" (as
     ``published`` gives it), "ema" of the center, or "ensemble", all of the workers' last vectors."""

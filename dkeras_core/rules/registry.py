@@ -25,6 +25,7 @@ from dkeras_core.rules.gradient_averaging import GradientAveraging
 from dkeras_core.rules.mdownpour import MDownpour
 from dkeras_core.rules.model_averaging import ModelAveraging
 from dkeras_core.rules.mvadownpour import MVADownpour
+from dkeras_core.rules.sandblaster import SandblasterLBFGS
 from dkeras_core.rules.sequential import Sequential
 from dkeras_core.rules.slowmo import SlowMo
 from dkeras_core.rules.threshold_sharing import ThresholdSharing
@@ -48,6 +49,7 @@ RULES: dict[str, type[Rule]] = {
         AsynchronousDeltaAveraging,
         ThresholdSharing,
         GradientAveraging,
+        SandblasterLBFGS,
         Averaging,
         Ensemble,
         Sequential,

@@ -197,13 +197,27 @@ CASES = {
         sequential={},
         center_follows=False,  # no worker tells the server what its step came to
     ),
+    "sandblaster_lbfgs": Case(  # tests/rules/test_sandblaster.py
+        parameters={"history_size": 5, "iterations": 7, "tolerance": 1e-3, "pieces_per_worker": 3, "copies": 1},
+        invalid=[
+            wrong
+            for name in ("history_size", "iterations", "pieces_per_worker", "copies")
+            for wrong in each(name, [0, -1, 1.5, *NOT_NUMBERS])
+        ]
+        + each("tolerance", [0, -1, 2, *NOT_NUMBERS]),
+    ),
     "averaging": Case(sequential={}, center_follows=False),
     "ensemble": Case(sequential={}, center_follows=False),
     "sequential": Case(sequential={}, center_follows=False),
 }
 NAMES = rules.names()
-EXCHANGING = [name for name in NAMES if rules.get(name).exchanging]
-WITH_WORKERS = [(name, workers) for name in NAMES for workers in (1, 4, 64) if name != "sequential" or workers == 1]
+EXCHANGING = [name for name in NAMES if rules.get(name).exchanging and rules.get(name).local != "pieces"]
+WITH_WORKERS = [
+    (name, workers)
+    for name in NAMES
+    for workers in (1, 4, 64)
+    if (name != "sequential" or workers == 1) and rules.get(name).local != "pieces"
+]
 
 
 def converging(name, workers):
