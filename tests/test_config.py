@@ -92,7 +92,7 @@ def test_all_training_settings_survive_a_round_trip():
     overrides = [
         "split.validation=0.1", "training.class_weight={0: 1, 1: 2.5}", "training.learning_rate_scaling=2.5",
         "training.loss={class_name: BinaryFocalCrossentropy, config: {gamma: 3}}", "training.target_loss=0.3",
-        "training.early_stopping={monitor: val_auc, restore_best: true}", "training.result=ensemble",
+        "training.early_stopping={monitor: val_AUC, restore_best: true}", "training.result=ensemble",
     ]  # fmt: skip
     pipeline = Pipeline.parse(TEXT, overrides=overrides)
     assert pipeline.training.class_weight == {0: 1.0, 1: 2.5}

@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib import resources
 from typing import Any
 
-from dkeras_core.evaluation import figures, text
+from dkeras_core.evaluation import figures, text, training_figures
 
 _CARDS = ("roc_auc", "ams", "accuracy", "f1", "log_loss")
 
@@ -68,18 +68,52 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
         "cards": _cards(challenger, champion),
         "champion_name": champion_name if champion else None,
         "gates": metrics.get("gates") or [],
-        "learning": [figure for figure in (figures.loss(train, "seconds"), figures.loss(train, "rows")) if figure],
+        "learning": [figure for figure in _learning(train) if figure],
         "evaluated": [figure for figure in evaluated if figure],
         "phases": figures.phases(run),
-        "workers": figures.workers(train),
+        "periods": _periods(train.get("workers") or []),
+        "workers": training_figures.workers(train),
         "train": train,
         "challenger": challenger,
         "dataset": _dataset(report.get("dataset") or {}),
-        "algorithm": {key: _written(value) for key, value in (train.get("algorithm") or {}).items()},
+        "algorithm": _algorithm(train),
         "settings": _settings(pipeline),
         "versions": {**(train.get("versions") or {}), **((report.get("environment") or {}).get("versions") or {})},
         "environment_key": (report.get("environment") or {}).get("key"),
     }
+
+
+def _learning(train: Mapping[str, Any]):
+    """Yield the figures of the training, those by epoch first, where there are any."""
+    yield training_figures.epochs(train)
+    yield training_figures.metrics(train)
+    yield training_figures.loss(train, "seconds")
+    yield training_figures.loss(train, "rows")
+
+
+def _algorithm(train: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the algorithm's name and hyper-parameters, and the switches that are not as they are by default."""
+    found = [
+        ("algorithm" if key == "name" else key.replace("_", " "), _written(value).replace("_", " "))
+        for key, value in (train.get("algorithm") or {}).items()
+    ]
+    switches = train.get("settings") or {}
+    usual = {
+        "learning_rate_scale": 1.0, "warmup": 0.0, "warm_start": 0, "overlap": False, "on_nonfinite": "stop",
+        "wire": "float32",
+    }  # fmt: skip
+    return found + [
+        (key.replace("_", " "), _written(switches[key])) for key in usual if switches.get(key, usual[key]) != usual[key]
+    ]
+
+
+def _periods(workers) -> str | None:
+    """Return the communication periods that workers chose by themselves, as a range."""
+    chosen = [worker["period"] for worker in workers if (worker or {}).get("period")]
+    if not chosen:
+        return None
+    low, high = min(period["min"] for period in chosen), max(period["max"] for period in chosen)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _readable(moment: str | None) -> str | None:

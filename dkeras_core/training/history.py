@@ -19,7 +19,7 @@ class History:
     history : dict of str to list
         As in Keras, one value for each entry of ``epoch``: ``loss``, the mean training loss of the workers over the
         epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not measured).
-    seconds : list of float
+    epoch_seconds : list of float
         Time of each entry since the start.
     final : dict of str to float
         ``val_loss`` and the metrics of the result itself.
@@ -35,7 +35,7 @@ class History:
 
     epoch: list[int] = field(default_factory=list)
     history: dict[str, list[float | None]] = field(default_factory=dict)
-    seconds: list[float] = field(default_factory=list)
+    epoch_seconds: list[float] = field(default_factory=list)
     final: dict[str, float] = field(default_factory=dict)
     stopped: str | None = None
     restored: int | None = None
@@ -47,7 +47,7 @@ class History:
         for name in logs.keys() - self.history.keys():
             self.history[name] = [None] * len(self.epoch)
         self.epoch.append(epoch)
-        self.seconds.append(round(seconds, 3))
+        self.epoch_seconds.append(round(seconds, 3))
         for name, values in self.history.items():
             values.append(logs.get(name))
 

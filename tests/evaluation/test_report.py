@@ -280,6 +280,50 @@ def test_the_loss_is_the_mean_of_the_workers(full):
     assert "rows trained by each worker" not in render(report)
 
 
+@pytest.fixture
+def validated(full):
+    """The same run with validation, on a synchronous rule, with an automatic period, ended early."""
+    report = copy.deepcopy(full)
+    for worker in report["train"]["workers"]:
+        period = {"first": 10, "last": 40, "min": 10 - worker["worker"], "max": 40}
+        worker |= {"late": 17 + worker["worker"], "late_seconds": 1.0, "period": period, "communication_period": 40}
+        worker |= {"compile_seconds": 3.25, "start_seconds": 1.0}
+    report["train"] |= {
+        "epoch": [1, 2, 4],
+        "epoch_seconds": [1.0, 2.0, 4.0],
+        "history": {"loss": [0.6, 0.5, None], "val_loss": [0.55, 0.45, 0.47], "val_AUC": [0.8, 0.85, 0.84]},
+        "final": {"val_AUC": 0.8519, "val_loss": 0.4513},
+        "stopped": "val_loss has not improved on 0.4500 for 2 evaluated epochs",
+        "restored": 2,
+        "settings": {"learning_rate_scale": 2.0, "warmup": 0.0, "overlap": True, "wire": "bfloat16"},
+        "warnings": ["worker 1 exchanged only <10> times"],
+    }
+    return report
+
+
+def test_validation_switches_and_warnings_are_told(validated):
+    page = render(validated)
+    texts = WellFormed(page).texts
+    for expected in [
+        "Loss by epoch", "Metrics by epoch", "validation, of the center", "0.4500 in epoch 2", "0.8519", "0.4513",
+        "Stopped early: val_loss has not improved on 0.4500 for 2 evaluated epochs.", "center of epoch 2",
+        "Worker 1 exchanged only <10> times.", "learning rate scale", "2.0", "bfloat16", "overlap",
+        "periods chosen", "9 to 40", "Came last", "18",
+    ]:  # fmt: skip
+        assert expected in texts, expected
+    assert "warmup" not in texts, "a switch at its default is told"
+    assert "epoch 4: validation, of the center 0.4700" in page and "worker 0: compile 3.2 s" in page
+
+
+def test_one_epoch_is_a_point_and_no_validation_no_figure(validated):
+    train = validated["train"]
+    train |= {"epoch": [1], "history": {"loss": [None], "val_loss": [0.5]}, "final": {}, "restored": None}
+    page = render(validated)
+    assert "Loss by epoch" in WellFormed(page).texts and "epoch 1: validation, of the center 0.5000" in page
+    train["history"] = {"loss": [0.5]}
+    assert "Loss by epoch" not in WellFormed(render(validated)).texts
+
+
 def test_a_failed_run_says_so(full):
     assert "Run failed" in WellFormed(render({**full, "run": {**full["run"], "status": "failed"}})).texts
 

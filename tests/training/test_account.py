@@ -100,7 +100,8 @@ def test_the_account_holds_the_history_and_is_json():
     accounts = [worker(1), worker(0)]
     account = make_account(settings("easgd"), accounts, status, curve, history, 7, 4.0)
     read = json.loads(json.dumps(account))
-    assert (read["rows_trained"], read["rows_per_second"], read["result"]) == (4000, 1000.0, "mean")
+    assert (read["rows_trained"], read["rows_per_second"], read["seconds"]) == (4000, 1000.0, 4.0)
+    assert (read["result"], read["epochs"], read["epoch"], read["epoch_seconds"]) == ("mean", 2, [1], [1.5])
     assert [entry["late"] for entry in read["workers"]] == [0, 1]
     again = History.from_dict(read)
     assert again.to_dict() == json.loads(json.dumps(history.to_dict()))
