@@ -138,8 +138,7 @@ class TrainingSettings:
 
 def watches_center(rule: Rule) -> bool:
     """Whether the center moves while the workers train, so that validating it says something."""
-    # Of averaged gradients the server keeps no parameters: every worker makes the same step with its own optimizer
-    return rule.exchanging and rule.communication_period != "fit" and rule.local != "averaged_gradients"
+    return rule.exchanging and rule.communication_period != "fit"
 
 
 def contradictions(
@@ -160,8 +159,8 @@ def contradictions(
         yield "result", f"must be one of {', '.join(RESULTS)}, not {result!r}"
     if result in ("center", "ema") and not rule.exchanging:
         yield "result", f"workers of {rule.name} never exchange, so there is no {result} to take; use mean or ensemble"
-    if result in ("center", "ema") and rule.local == "averaged_gradients":
-        yield "result", f"the server of {rule.name} averages gradients and keeps no {result}; use mean"
+    if result == "ema" and rule.local == "averaged_gradients":
+        yield "result", f"the server of {rule.name} averages gradients, and there is no average of a center; use mean"
     if overlap and (rule.local != "steps" or not rule.exchanging):
         why = "never exchanges" if not rule.exchanging else "needs the answer of an exchange before its next step"
         yield "overlap", f"algorithm {rule.name} {why}, so nothing can travel meanwhile"

@@ -21,7 +21,7 @@ def settings(rule, period=None, **values):
     ("rule", "values", "message"),
     [
         ("averaging", {"result": "center"}, "result: workers of averaging never exchange, so there is no center"),
-        ("gradient_averaging", {"result": "center"}, "averages gradients and keeps no center"),
+        ("gradient_averaging", {"result": "ema"}, "no average of a center"),
         ("ensemble", {"result": "ema"}, "there is no ema"),
         ("asynchronous_easgd", {"result": "best"}, "result: must be one of mean, center, ema, ensemble, not 'best'"),
         ("sequential", {}, "workers: .*sequential"),
