@@ -44,6 +44,27 @@ def checked(model, xs, ys, ws) -> tuple[int, int]:
     return next(iter(leading))
 
 
+def structured(model, xs, ys, ws):
+    """Return the window with its arrays in the structure of the model's inputs and outputs, as Keras wants them.
+
+    The feed hands out tuples in the order of the columns, and one weight a row for all outputs; a functional model may
+    have lists or dictionaries.
+    """
+    inputs, outputs = getattr(model, "input", None), getattr(model, "output", None)  # functional models have both
+    if tree.is_nested(outputs) and ws is not None and not tree.is_nested(ws):
+        ws = tree.map_structure(lambda _: ws, outputs)
+    return _packed(inputs, xs), _packed(outputs, ys), None if ws is None else _packed(outputs, ws)
+
+
+def _packed(structure, arrays):
+    if structure is None or isinstance(arrays, dict):
+        return arrays
+    flat = tree.flatten(arrays) if isinstance(arrays, list | tuple) else [arrays]
+    if len(flat) != len(tree.flatten(structure)):
+        return arrays
+    return tree.pack_sequence_as(structure, flat)
+
+
 def parts(steps: int, period: int, data) -> Iterator[tuple[int, tuple]]:
     """Yield (number of steps, part of the window), in order, none longer than ``period``."""
     if steps <= period:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dkeras_core.errors import ConfigError, DkerasError, TrainingError
 from dkeras_core.learning import nonfinite
-from dkeras_core.learning.batches import checked, class_weighted, parts
+from dkeras_core.learning.batches import checked, class_weighted, parts, structured
 from dkeras_core.learning.flat import FlatModel
 from dkeras_core.learning.keras_steps import KerasSteps
 from dkeras_core.learning.lookahead import Lookahead
@@ -213,7 +213,7 @@ class LocalTrainer:
         steps, rows = checked(self.model, xs, ys, ws)
         if self._class_weight:
             ws = class_weighted(ys, ws, self._class_weight)
-        return (xs, ys, ws), steps, rows
+        return structured(self.model, xs, ys, ws), steps, rows
 
     @contextmanager
     def _clock(self):
