@@ -81,7 +81,7 @@ class Monitor:
             self._model = _Center(architecture, settings.loss, validation)
             self._callbacks = CenterCallbacks(callbacks, self._model.model, settings.epochs)
         self._stopping = _Stopping(settings, [f"val_{name}" for name in self._model.measured] if validation else [])
-        self._watches = watches_center(settings.rule)
+        self._watches = watches_center(settings.rule, settings.workers)
         self._begun = time.monotonic()
         self._epoch = 0
         self._counted = (0, 0.0)
@@ -224,7 +224,7 @@ class _Stopping:
 
     def __init__(self, settings: TrainingSettings, measured: list[str]):
         self._early, self._target = settings.early_stopping, settings.target_loss
-        self._target_name = "val_loss" if measured and watches_center(settings.rule) else "loss"
+        self._target_name = "val_loss" if measured and watches_center(settings.rule, settings.workers) else "loss"
         if self._early and self._early.monitor not in ("loss", *measured):
             raise ConfigError(
                 f"early stopping monitors {self._early.monitor}, but "

@@ -136,9 +136,17 @@ class TrainingSettings:
         return self.result or self.rule.default_result
 
 
-def watches_center(rule: Rule) -> bool:
+def shows_itself(rule: Rule, workers: int) -> bool:
+    """Whether worker 0 puts its parameters into the center at the ends of epochs, so that they can be evaluated.
+
+    It does where all workers have the same and the server keeps none, and where there is no other worker.
+    """
+    return rule.local == "averaged_gradients" or (rule.local == "steps" and not rule.exchanging and workers == 1)
+
+
+def watches_center(rule: Rule, workers: int) -> bool:
     """Whether the center moves while the workers train, so that validating it says something."""
-    return rule.exchanging and rule.communication_period != "fit"
+    return (rule.exchanging and rule.communication_period != "fit") or shows_itself(rule, workers)
 
 
 def contradictions(
@@ -166,7 +174,7 @@ def contradictions(
         yield "overlap", f"algorithm {rule.name} {why}, so nothing can travel meanwhile"
     if warm_start and not rule.exchanging:
         yield "warm_start", f"workers of {rule.name} never exchange, so none can go ahead for the others"
-    if early_stopping and early_stopping.monitor != "loss" and not watches_center(rule):
+    if early_stopping and early_stopping.monitor != "loss" and not watches_center(rule, workers):
         yield (
             "early_stopping",
             f"the center of {rule.name} does not move before the end, so {early_stopping.monitor} says nothing "

@@ -22,6 +22,7 @@ from dkeras_core.exchange import Client
 from dkeras_core.rules import rule_from_config
 from dkeras_core.training.exchanger import Exchanger, NotFinite, finite, make_exchanger
 from dkeras_core.training.period import AutomaticPeriod, window_of
+from dkeras_core.training.settings import shows_itself
 from dkeras_core.training.tally import Tally
 from dkeras_core.training.task import TrainingTask
 
@@ -246,8 +247,8 @@ class _WorkerRun:
 
     def _show(self, exchanger: Exchanger, x: np.ndarray) -> None:
         """Give the driver, at the end of an epoch, what it needs to evaluate the center."""
-        if self._worker == 0 and self._rule.local == "averaged_gradients":
-            self._client.lead(x)  # the server keeps no parameters of its own; all workers have the same
+        if self._worker == 0 and shows_itself(self._rule, self._task.workers):
+            self._client.lead(x)
         if self._state is not None:
             exchanger.settle(x)
             self._client.share_state(self._own_state())

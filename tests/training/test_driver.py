@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dkeras_core import rules
 from dkeras_core.errors import DataError, TrainingError
 from dkeras_core.training.events import EventLog
 
@@ -49,6 +50,12 @@ def test_the_center_is_validated_while_it_trains(run, rows_of, validation, tmp_p
     assert outcome.account["history"] == history.history and outcome.account["final"] == history.final
     assert any(state.get("validation", {}).get("val_loss") for state in states)
     assert b"epoch/val_loss" in tmp_path.with_suffix(".events").read_bytes()
+
+
+def test_one_worker_alone_is_validated_too(run, rows_of, validation):
+    rule = rules.get("sequential")
+    outcome, _ = run([[rows_of(1280, 1)]], validation=validation, rule=rule, epochs=3000, target_loss=0.3)
+    assert outcome.history.stopped.startswith("val_loss") and outcome.history.final["val_loss"] < 0.4
 
 
 def test_a_run_that_is_good_enough_ends_early(run, rows_of, validation):

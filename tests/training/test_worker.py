@@ -260,6 +260,7 @@ def test_several_inputs_outputs_and_weights(run, rows_of):
         labels=(Column("label"), Column("second")),
         weight="weight",
         loss=["binary_crossentropy", "mse"],
+        optimizer={"name": "adam"},
     )
     assert outcome.account["rows_trained"] == 300
 
