@@ -12,7 +12,7 @@ from dkeras_core.ml.outputs import Output, inputs_of, outputs_of
 from dkeras_core.ml.packed import PackedModel
 from dkeras_core.ml.params import ScoringParams
 from dkeras_core.ml.persistence import Stored
-from dkeras_core.ml.rows import named, sources_of
+from dkeras_core.ml.rows import dense_as, named, sources_of
 from dkeras_core.ml.scoring import Scoring, scorer
 
 _ANSWER = "__scores"
@@ -80,7 +80,11 @@ class KerasModel(Model, ScoringParams, Stored):
             held = context.broadcast((packed.architecture, packed.weights))
             self._ready = {"key": key, "broadcast": held}
         score = F.arrow_udf(scorer(scoring, self._ready["broadcast"]), _schema(scoring.outputs))
-        inputs = [named(dataset, name) for group in scoring.names for name in group]
+        inputs = [
+            named(dataset, name, dense_as(shape, dtype))
+            for group, (shape, dtype) in zip(scoring.names, scoring.inputs, strict=True)
+            for name in group
+        ]
         scored = dataset.withColumn(_ANSWER, score(*inputs))
         return scored.withColumns({name: F.col(_ANSWER)[field] for name, field in columns.items()}).drop(_ANSWER)
 

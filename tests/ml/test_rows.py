@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from pyspark.ml.linalg import Vectors
+from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.sql import types as T
 
 from dkeras_core.data.columns import Column
 from dkeras_core.errors import ConfigError, DataError
@@ -94,6 +95,10 @@ def test_vectors_names_with_dots_and_columns_side_by_side(frame, spark):
     vectors = spark.createDataFrame([(vector(i), float(i % 2)) for i in range(20)], ["features", "label"])
     with opened(vectors) as rows:
         assert (rows.count, rows.inputs) == (20, (Column("features", shape=(3,)),))
+        assert dict(rows.frame.dtypes)["features"] == "array<float>"
+    wide = spark.createDataFrame([(Vectors.sparse(2000, [i], [1.0]), 1.0) for i in range(9)], ["features", "label"])
+    with opened(wide, inputs=[((2000,), "float32")]) as rows:
+        assert rows.inputs == (Column("features", shape=(2000,), sparse=True),)
     with opened(frame, "odd.name", "odd.name", (Output("", "values", (3,)),)) as rows:
         assert rows.frame.columns == ["odd.name"]
         assert rows.inputs == rows.labels == (Column("odd.name", shape=(3,)),)
@@ -126,6 +131,13 @@ def test_vectors_names_with_dots_and_columns_side_by_side(frame, spark):
 )
 def test_columns_that_are_wrong_are_named(frame, error, said, settings):
     with pytest.raises(error, match=said), opened(frame, **settings):
+        pass
+
+
+def test_a_vector_that_is_null_is_named(spark):
+    schema = T.StructType([T.StructField("features", VectorUDT()), T.StructField("label", T.DoubleType())])
+    data = spark.createDataFrame([(vector(1), 1.0), (None, 0.0)], schema)
+    with pytest.raises(DataError, match=r"column 'features' is null in 1 of 2 rows"), opened(data):
         pass
 
 
