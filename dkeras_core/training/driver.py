@@ -174,6 +174,7 @@ def train(
         monitor.start()
         launcher.start(task)
         accounts = _watch(server, launcher, settings, curve, monitor, observe, events, interval)
+        _check_departures(accounts)
         outcome = server.result()
         seconds = time.monotonic() - begun
         check_rows(accounts, settings)
@@ -234,6 +235,16 @@ def _scalars(state: dict[str, Any], curve: Curve) -> dict[str, float | None]:
     return {"loss/mean": state["loss"], **workers, **rates}
 
 
+def _check_departures(accounts: list[dict]) -> None:
+    """Without a worker that has finished there is nothing to make a result of."""
+    dropped = [account for account in accounts if account.get("dropped")]
+    if dropped and all(account.get("dropped") or not account["rows"] for account in accounts):
+        raise TrainingError(
+            f"all workers with rows dropped out, the first because {dropped[0]['dropped']}",
+            "lower training.optimizer.learning_rate, or look at the features for outliers",
+        )
+
+
 def _message(status, launcher: Launcher) -> str:
     """Say what the run waits for, or which worker is being started again; empty while all goes well."""
     lost = [worker for worker in status.workers if worker.state == "lost"]
@@ -241,4 +252,7 @@ def _message(status, launcher: Launcher) -> str:
         return f"worker {lost[0].worker} on {lost[0].host} was lost ({lost[0].reason}); waiting for its next attempt"
     if status.joined < status.expected:
         return f"{status.joined} of {status.expected} workers have joined, {launcher.describe()}"
+    dropped = [worker for worker in status.workers if worker.state == "dropped"]
+    if dropped:
+        return f"worker {dropped[0].worker} on {dropped[0].host} takes no further part: {dropped[0].reason}"
     return ""

@@ -122,8 +122,11 @@ def test_values_that_explode_are_named_with_worker_and_setting(run, rows_of):
             "label": bad.column("label"),
         }
     )
+    explosive = {"name": "sgd", "learning_rate": 1e10}
     with pytest.raises(TrainingError, match=r"the loss of worker 0 became nan"):
-        run([[bad]], optimizer={"name": "sgd", "learning_rate": 1e10})
+        run([[bad]], optimizer=explosive)
+    with pytest.raises(TrainingError, match=r"all workers with rows dropped out, .* because the loss of worker 0"):
+        run([[bad], []], optimizer=explosive, on_nonfinite="drop")
 
 
 def test_more_workers_than_rows_are_refused_before_anything_starts(run, rows_of):
