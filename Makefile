@@ -16,7 +16,7 @@ BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
 
-.PHONY: help submit test test-fast bench lint format env tools test-tools data doctor
+.PHONY: help submit test test-fast bench convergence lint format env tools test-tools data doctor
 .PHONY: cluster-up cluster-down cluster-status clean distclean
 
 help: ## list the targets
@@ -33,6 +33,9 @@ test-fast: test-tools ## the unit tests alone
 
 bench: test-tools ## ratios against Keras, raw sockets and other systems (ONLY=name runs one)
 	@$(BIN)/python tests/benchmarks/run.py $(ONLY)
+
+convergence: test-tools ## how the algorithms hold as workers grow: docs/convergence.md (ONLY="higgs diloco", QUICK=1)
+	@$(BIN)/python tests/convergence/run.py --only "$(ONLY)" $(if $(QUICK),--quick) $(ARGS)
 
 lint: test-tools ## ruff: rules and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

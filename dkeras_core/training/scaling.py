@@ -20,11 +20,10 @@ ADAPTIVE = frozenset(
     ["adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "ftrl", "lion", "lamb", "adafactor", "muon"]
 )
 
-# What a rule does with the steps of p workers at once
-ELASTIC = frozenset({"asynchronous_easgd", "easgd", "eamsgd"})
+# What a rule does with the steps that p workers make at the same time
+AVERAGING = frozenset({"asynchronous_easgd", "easgd", "eamsgd", "model_averaging", "delta_averaging"})
 OUTER_MOMENTUM = frozenset({"slowmo", "diloco"})
-ADDING = frozenset({"downpour", "mdownpour", "adownpour", "mvadownpour"})
-GLOBAL_BATCH = frozenset({"gradient_averaging"})
+ADDING = frozenset({"downpour", "adownpour", "mvadownpour", "asynchronous_delta_averaging", "threshold_sharing"})
 
 
 class Scaling(NamedTuple):
@@ -75,13 +74,12 @@ def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | f
 
 
 def _scale(rule: str, p: int, adaptive: bool) -> float:
-    if rule in ELASTIC:
-        most = 4.0 if adaptive else 8.0
-        return min(most, max(1.0, math.sqrt(p / 4) if adaptive else p / 2))
-    if rule in OUTER_MOMENTUM:
-        return 1.0 if adaptive else min(4.0, max(1.0, p / 8))
-    if rule in GLOBAL_BATCH:
-        return math.sqrt(p) / 2 if adaptive and p > 4 else 1.0 if adaptive else min(8.0, float(p))
+    if rule in AVERAGING:
+        return min(8.0, max(1.0, p / 2))
+    if rule in OUTER_MOMENTUM:  # which by itself makes the steps twice as long
+        return min(8.0, max(1.0, p / 4))
     if rule in ADDING:
-        return min(1.0, 4.0 / p)
+        return 1.0 / p
+    if rule == "gradient_averaging":
+        return 1.0 if adaptive else min(8.0, max(1.0, p / 2))
     return 1.0
