@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,8 @@ from dkeras_core.exchange.channel import Channel
 from dkeras_core.exchange.duplex import Duplex
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind, PeerError
 from dkeras_core.exchange.joining import Address, ending, join, text
+from dkeras_core.exchange.search import Task
+from dkeras_core.rules.sandblaster import PieceResult
 
 
 class Client:
@@ -92,14 +94,7 @@ class Client:
         with self._session():
             self._channel.send_control(Kind.CENTER, {})
             center = np.empty(self.size, VECTOR)
-            offset = 0
-            while offset < self.size:
-                header, _ = self._expect(Kind.SHARD)
-                if header.length % VECTOR.itemsize or header.length > center[offset:].nbytes:
-                    raise FrameError(f"sent a shard of {header.length} bytes out of place")
-                end = offset + header.length // VECTOR.itemsize
-                self._channel.receive_into(center[offset:end], time.monotonic() + self._channel.timeout)
-                offset = end
+            self._receive_shards(center)
             state = None
             if self._state_size:
                 state = np.empty(self._state_size, VECTOR)
@@ -120,6 +115,34 @@ class Client:
             if control:
                 self._only(Kind.SHARD, *control)
         return self._answer
+
+    def hold(self, sizes: Mapping[int, int]) -> None:
+        """Tell how many rows this worker holds of which pieces, before its first ``work``."""
+        data = frames.encode_control({"pieces": [[int(piece), int(rows)] for piece, rows in sizes.items()]})
+        with self._session():
+            self._channel.send_control(Kind.HOLD, data)
+            self._expect(Kind.DONE)
+
+    def work(self, result: PieceResult | None = None, gradient: np.ndarray | None = None) -> Task | None:
+        """Hand over the result of a piece, and take the next piece; None when the search is over.
+
+        ``gradient`` is the piece's mean gradient, float32 of shape (n,); it is not sent when ``result.loss`` is None.
+        The task's x is a buffer that a later call overwrites when x has moved.
+        """
+        data = frames.encode_control(result._asdict() if result else {})
+        vector = None
+        if result is not None and result.loss is not None:
+            vector = self._vector(gradient, self.size, "a gradient")
+        with self._session():
+            self._channel.send_control(Kind.WORK, data)
+            if vector is not None:
+                self._channel.send_vector(Kind.GRADIENT, vector)
+            _, content = self._expect(Kind.ASSIGN)
+            if "over" in content:
+                return None
+            if content["moved"]:
+                self._receive_shards(self._answer)
+            return Task(int(content["piece"]), int(content["version"]), self._answer)
 
     def lead(self, x: np.ndarray) -> None:
         """As worker 0, make ``x`` (float32, shape (n,)) the center.
@@ -236,6 +259,16 @@ class Client:
                     return ending(content, self._name)
         except (PeerError, OSError):
             return None
+
+    def _receive_shards(self, out: np.ndarray) -> None:
+        offset = 0
+        while offset < self.size:
+            header, _ = self._expect(Kind.SHARD)
+            if header.length % VECTOR.itemsize or header.length > out[offset:].nbytes:
+                raise FrameError(f"sent a shard of {header.length} bytes out of place")
+            end = offset + header.length // VECTOR.itemsize
+            self._channel.receive_into(out[offset:end], time.monotonic() + self._channel.timeout)
+            offset = end
 
     def _expect(self, kind: Kind) -> tuple[Header, dict[str, Any]]:
         """The next frame but for WAIT, which has to be of this kind."""

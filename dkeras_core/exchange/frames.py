@@ -47,9 +47,13 @@ class Kind(IntEnum):
     WAIT = 18  # server: others are waited for; comes every second until the answer
     LEAD = 19  # client: worker 0's vector after the warm start
     DROP = 20  # client: leaves the run for good, with the reason and a report
+    HOLD = 21  # client: which pieces of the rows it has, and how many rows each; DONE answers
+    WORK = 22  # client: the result of a piece, if it has one, and that it wants the next; ASSIGN answers
+    GRADIENT = 23  # client: the gradient of the piece whose result WORK has told
+    ASSIGN = 24  # server: a piece, or that the search is over; SHARD frames follow when x is new
 
 
-VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL, Kind.LEAD})
+VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL, Kind.LEAD, Kind.GRADIENT})
 
 ENCODED = frozenset({Kind.EXCHANGE, Kind.SHARD})  # what may travel otherwise than as float32
 

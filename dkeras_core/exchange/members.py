@@ -60,7 +60,7 @@ class Members:
     """
 
     def __init__(self, workers: int):
-        self._expected = workers
+        self.expected = workers
         self._table: dict[int, _Member] = {}
         self._changed = threading.Condition()
 
@@ -70,9 +70,9 @@ class Members:
         Raises ExchangeError when the run has no such worker, or a newer or this same attempt holds the place.
         """
         with self._changed:
-            if worker >= self._expected:
+            if worker >= self.expected:
                 raise ExchangeError(
-                    f"worker {worker} does not exist: this run has workers 0 to {self._expected - 1}",
+                    f"worker {worker} does not exist: this run has workers 0 to {self.expected - 1}",
                     "start as many workers as the driver was told",
                 )
             old = self._table.get(worker)

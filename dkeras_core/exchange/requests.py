@@ -12,8 +12,10 @@ from dkeras_core.exchange.channel import Channel, Disconnected
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind
 from dkeras_core.exchange.incoming import check_length, incoming
 from dkeras_core.exchange.run import Run
+from dkeras_core.exchange.search import result_of, sizes_of
 from dkeras_core.exchange.waiting import Waiting
 from dkeras_core.exchange.wire import dense
+from dkeras_core.rules.sandblaster import PieceResult
 
 
 class Dropped(Disconnected):
@@ -34,6 +36,8 @@ class Requests:
         lengths = [span.stop - span.start for span in run.center.spans]
         self._buffers = [(message[:length], answer[:length]) for length in lengths]
         self._seen = [0] * len(lengths)
+        self._version = 0  # of the x that the worker has, in a search
+        self._gradient: np.ndarray | None = None  # whole, since a gradient counts as a whole or not at all
         self._down = dense(run.down)(lengths[0])
         self._incoming = incoming(run.up, channel, lengths)
 
@@ -52,6 +56,10 @@ class Requests:
             self._share_state(header)
         elif header.kind is Kind.LEAD:
             self._lead(header)
+        elif header.kind is Kind.HOLD and self._run.search:
+            self._hold(content)
+        elif header.kind is Kind.WORK and self._run.search:
+            self._work(content)
         elif header.kind is Kind.FINISH:
             self._finish(content)
         elif header.kind is Kind.LEAVE:
@@ -113,6 +121,41 @@ class Requests:
             run.center.restart()
             run.warm_start.lead()
         self._channel.send_control(Kind.DONE, {})
+
+    def _hold(self, content: dict[str, Any]) -> None:
+        sizes = sizes_of(content)
+        with self._session.gate:
+            self._session.check_ended()
+            self._run.search.hold(self._worker, self._session, sizes)
+        self._channel.send_control(Kind.DONE, {})
+
+    def _work(self, content: dict[str, Any]) -> None:
+        """Take the result of a piece, answer with the next one, and with x when this worker does not have it yet."""
+        run, channel = self._run, self._channel
+        if content:
+            self._result(result_of(content))
+        task = run.search.next(self._worker, self._session)
+        if task is None:
+            channel.send_control(Kind.ASSIGN, {"over": run.search.over})
+            return
+        moved = task.version != self._version
+        channel.send_control(Kind.ASSIGN, {"piece": task.piece, "version": task.version, "moved": moved})
+        if moved:
+            self._version = task.version
+            for part, span in enumerate(run.center.spans):
+                channel.send_vector(Kind.SHARD, task.point[span], part)
+
+    def _result(self, result: PieceResult) -> None:
+        run = self._run
+        if result.loss is not None:
+            check_length(self._expect(Kind.GRADIENT), run.center.size)
+            if self._gradient is None:
+                self._gradient = np.empty(run.center.size, VECTOR)
+            self._take(lambda part, values: np.copyto(self._gradient[run.center.spans[part]], values))
+        with self._session.gate:
+            self._session.check_ended()
+            run.search.finish(self._worker, self._session, result, self._gradient)
+        run.members.exchanged(self._worker, self._session)
 
     def _report(self, content: dict[str, Any]) -> None:
         self._run.members.reported(self._worker, self._session, content)

@@ -12,6 +12,7 @@ from dkeras_core.exchange.center import Center
 from dkeras_core.exchange.finals import Finals
 from dkeras_core.exchange.members import Members
 from dkeras_core.exchange.rounds import Rounds
+from dkeras_core.exchange.search import Search
 from dkeras_core.exchange.waiting import WarmStart
 
 
@@ -24,6 +25,7 @@ class Run:
     finals: Finals
     members: Members
     rounds: Rounds | None  # of a synchronous rule
+    search: Search | None  # of a rule whose workers compute pieces
     warm_start: WarmStart | None
     up: str  # how messages travel: "ternary", or an encoding of exchange.wire
     down: str  # how answers do
@@ -41,6 +43,6 @@ class Run:
 
     def wake(self) -> None:
         """Let sessions that wait for others look whether they have been ended."""
-        for room in (self.rounds, self.warm_start):
+        for room in (self.rounds, self.search, self.warm_start):
             if room:
                 room.wake()

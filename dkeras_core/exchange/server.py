@@ -22,6 +22,7 @@ from dkeras_core.exchange.listener import Listener, advertised
 from dkeras_core.exchange.members import Members
 from dkeras_core.exchange.rounds import Rounds
 from dkeras_core.exchange.run import Run
+from dkeras_core.exchange.search import Search
 from dkeras_core.exchange.security import check_secret
 from dkeras_core.exchange.session import Session
 from dkeras_core.exchange.status import ExchangeResult, ServerStatus
@@ -29,6 +30,7 @@ from dkeras_core.exchange.versions import versions as own_versions
 from dkeras_core.exchange.waiting import WarmStart
 from dkeras_core.exchange.wire import dense
 from dkeras_core.rules import Rule
+from dkeras_core.rules.sandblaster import Coordinator
 
 HANDSHAKE = 10.0  # seconds for each frame of the handshake, so that strangers do not hold connections
 
@@ -41,12 +43,14 @@ class ParameterServer:
     rule : Rule
         The algorithm; of a synchronous one, ``exchanges`` everywhere counts rounds.
     center : float32 array of shape (n,)
-        Initial parameters; copied.
+        Initial parameters; copied. Of a rule whose workers compute pieces, the best of the search from then on.
     state : float32 array of shape (m,) or None
         Initial non-trainable state. It is not exchanged: workers send theirs at the finish, or before if they want
         to, and it is averaged.
     workers : int
         p.
+    rows : int
+        The training rows, which the pieces of a search must add up to; for such rules only.
     secret : bytes
         The job's 32 bytes (``exchange.new_secret()``).
     host, advertise : str
@@ -65,7 +69,8 @@ class ParameterServer:
     silence_deadline : float
         Seconds without any frame after which a worker is taken for lost.
     barrier_deadline : float
-        Seconds that a synchronous round waits for its last worker before the run fails, naming who is missing.
+        Seconds that a synchronous round waits for its last worker, or a worker without a piece for any result, before
+        the run fails, naming who is missing.
     warm_start : bool
         Let the other workers' ``Client.center`` wait until worker 0 has led (``Client.lead``). The run fails when
         nobody holds worker 0's place for ``barrier_deadline``.
@@ -86,6 +91,7 @@ class ParameterServer:
         state: np.ndarray | None = None,
         *,
         workers: int,
+        rows: int = 0,
         secret: bytes,
         host: str = "127.0.0.1",
         advertise: str | None = None,
@@ -115,7 +121,8 @@ class ParameterServer:
         self._listener: Listener | None = None
         members = Members(workers)
         encoding = dense(wire)
-        values = Center(rule.for_workers(workers), center, workers, shard)
+        rule = rule.for_workers(workers)
+        values = Center(rule, center, workers, shard)
         self._run = Run(
             center=values,
             state=initial,
@@ -124,6 +131,18 @@ class ParameterServer:
             rounds=(
                 Rounds(values, members, workers, encoding(values.spans[0].stop), barrier_deadline, self.fail)
                 if rule.synchronous
+                else None
+            ),
+            search=(
+                Search(
+                    Coordinator(rule, values.values, workers, rows, time.monotonic()),
+                    values,
+                    members,
+                    barrier_deadline,
+                    self.fail,
+                    lambda: self._run.stop_request,
+                )
+                if rule.local == "pieces"
                 else None
             ),
             up="ternary" if rule.wire == "ternary" else wire,
@@ -188,20 +207,23 @@ class ParameterServer:
     def request_stop(self, reason: str) -> None:
         """Ask the workers to finish early; each learns ``reason`` in the answer to its next report."""
         self._run.stop_request = reason
+        self._run.wake()
 
     def status(self) -> ServerStatus:
         """The server at this moment."""
         with self._lock:
             transferred = self._bytes + sum(session.bytes for session in self._sessions)
         verdict = self._run.verdict
+        search = self._run.search.status() if self._run.search else None
         return ServerStatus(
             expected=self._run.workers,
             workers=self._run.members.snapshot(),
-            exchanges=self._run.center.exchanges,
+            exchanges=search.evaluations if search else self._run.center.exchanges,
             bytes=transferred,
             shards=len(self._run.center.spans),
             errors=list(self._errors),
             failure=verdict["message"] if verdict and verdict["code"] == "failed" else None,
+            search=search,
         )
 
     def snapshot(self) -> tuple[np.ndarray, int]:

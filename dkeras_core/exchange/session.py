@@ -57,8 +57,9 @@ class Session:
         self.end("fenced", message)
         with self.gate:
             pass
-        if self._run.rounds and self._worker is not None:
-            self._run.rounds.leave(self._worker, self)
+        for room in (self._run.rounds, self._run.search):
+            if room and self._worker is not None:
+                room.leave(self._worker, self)
 
     def close(self) -> None:
         """Break the connection, whatever it is doing."""
@@ -126,6 +127,8 @@ class Session:
             if dropped:
                 run.rounds.finished(self._worker, self)
             run.rounds.leave(self._worker, self)
+        if run.search:
+            run.search.leave(self._worker, self, dropped)
         if run.members.gone(self._worker, self, reason, dropped) and not self._ended:
             run.note(f"{self._who} {'was dropped: ' if dropped else ''}{reason}")
         run.wake()

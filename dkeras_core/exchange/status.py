@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +11,26 @@ from dkeras_core.exchange.members import WorkerStatus
 
 
 @dataclass(frozen=True)
+class SearchStatus:
+    """A search over all rows at one moment.
+
+    ``iterations`` holds {"iteration", "loss", "gradient_norm", "evaluations", "seconds"} of the initial point and of
+    each iteration that is complete; ``done`` the pieces that each worker was the first to finish; ``backups`` counts
+    the second copies of late pieces that were handed out, ``backups_first`` those that came before the first one.
+    """
+
+    iterations: list[dict[str, Any]]
+    evaluations: int
+    pieces: int
+    done: dict[int, int]
+    backups: int
+    backups_first: int
+    ended: str | None
+
+
+@dataclass(frozen=True)
 class ServerStatus:
-    """The server at one moment."""
+    """The server at one moment; ``exchanges`` counts evaluations where there is a search."""
 
     expected: int
     workers: list[WorkerStatus]
@@ -20,6 +39,7 @@ class ServerStatus:
     shards: int
     errors: list[str]  # the last hundred
     failure: str | None
+    search: SearchStatus | None = None
 
     @property
     def joined(self) -> int:

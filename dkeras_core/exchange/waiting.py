@@ -30,8 +30,14 @@ class WaitingRoom:
         with self._changed:
             self._changed.notify_all()
 
-    def wait(self, session: Waiting, step: Callable[[], bool], overdue: Callable[[], str] = str) -> str:
-        """Call ``step`` under the lock, at once and after each change, until it returns True.
+    def wait(
+        self,
+        session: Waiting,
+        step: Callable[[], bool],
+        overdue: Callable[[], str] = str,
+        again: Callable[[], float] = lambda: BEAT,
+    ) -> str:
+        """Call ``step`` under the lock, at once, after each change and after ``again()`` seconds, until it is True.
 
         Returns what ``overdue`` says, when that is not empty, else "". Raises what the session's checks raise.
         """
@@ -45,7 +51,7 @@ class WaitingRoom:
                     problem, left = overdue(), beat - time.monotonic()
                     if problem or left <= 0:
                         break
-                    self._changed.wait(left)
+                    self._changed.wait(min(left, max(again(), 0.001)))
             if problem:
                 return problem
             session.still_waiting()

@@ -75,8 +75,7 @@ class Pieces:
         self._held.pop(worker, None)
         if for_good:
             self._awaited.discard(worker)
-        for flights in self._flying.values():
-            flights.pop(worker, None)
+        self._land(worker)
 
     @property
     def awaited(self) -> list[int]:
@@ -107,7 +106,9 @@ class Pieces:
 
         Its own pieces come first, then those of others that it holds too. When all of these have been handed out, it
         takes a late one that another worker still computes, the one with the fewest copies, then the oldest.
+        A worker that asks has nothing under way: what it was given before and has not finished is open again.
         """
+        self._land(worker)
         mine = [piece for piece in self._held.get(worker, ()) if piece in self._open]
         piece = next((piece for piece in mine if not self._flying.get(piece)), None)
         if piece is None:
@@ -136,6 +137,10 @@ class Pieces:
         """Seconds until ``assign`` may have a late piece for ``worker``, if nothing else happens."""
         mine = (piece for piece in self._held.get(worker, ()) if piece in self._open)
         return min((-self._overdue(p, now) for p in mine if worker not in self._flying.get(p, {})), default=math.inf)
+
+    def _land(self, worker: int) -> None:
+        for flights in self._flying.values():
+            flights.pop(worker, None)
 
     def _overdue(self, piece: int, now: float) -> float:
         """Seconds by which a piece that is being computed is late; negative while it is not."""

@@ -162,7 +162,11 @@ def holding(workers, pieces, copies=2):
 
 def test_own_pieces_first_then_those_of_others_then_late_ones():
     pieces = holding(2, 4)
-    assert [pieces.assign(0, 0.0) for _ in range(5)] == [0, 2, 1, 3, None]
+    taken = []
+    while (piece := pieces.assign(0, 0.0)) is not None:
+        taken.append(piece)
+        pieces.finish(0, piece, 1, 0.0)
+    assert taken == [0, 2, 1, 3]
     pieces = holding(2, 4)
     assert [pieces.assign(0, 0.0), pieces.assign(1, 0.0)] == [0, 1]
     assert pieces.finish(0, 0, 1, now=1.0)
@@ -194,6 +198,11 @@ def test_an_evaluation_waits_for_workers_that_have_not_come():
     assert not pieces.complete
     pieces.leave(1, for_good=True)
     assert pieces.complete
+
+
+def test_a_worker_that_asks_again_has_given_up_what_it_had():
+    pieces = holding(1, 2)
+    assert [pieces.assign(0, 0.0), pieces.assign(0, 1.0)] == [0, 0]
 
 
 def test_what_is_open_is_named_with_those_who_have_it():
