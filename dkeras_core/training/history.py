@@ -18,11 +18,11 @@ class History:
         An epoch that ends while the one before it is still evaluated is left out.
     history : dict of str to list
         As in Keras, one value for each entry of ``epoch``: ``loss``, the mean training loss of the workers over the
-        epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not measured).
+        epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not measured, or not finite).
     epoch_seconds : list of float
         Time of each entry since the start.
     final : dict of str to float
-        ``val_loss`` and the metrics of the result itself.
+        ``val_loss`` and the metrics of the result itself; None for one that is not finite.
     stopped : str or None
         Why the run ended before its epochs were over.
     restored : int or None
@@ -36,7 +36,7 @@ class History:
     epoch: list[int] = field(default_factory=list)
     history: dict[str, list[float | None]] = field(default_factory=dict)
     epoch_seconds: list[float] = field(default_factory=list)
-    final: dict[str, float] = field(default_factory=dict)
+    final: dict[str, float | None] = field(default_factory=dict)
     stopped: str | None = None
     restored: int | None = None
     workers: list[dict[str, Any]] = field(default_factory=list)

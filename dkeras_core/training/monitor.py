@@ -27,8 +27,20 @@ TRIED = 32  # rows that are evaluated before anything starts
 One = np.ndarray | None
 Vectors = np.ndarray | list[np.ndarray]
 States = One | list[np.ndarray]
+Figures = dict[str, float | None]  # None for what is not finite
 
-_LESS_IS_BETTER = ("loss", "error", "crossentropy", "divergence", "hinge", "poisson", "log_cosh", "mse", "mae")
+_LESS_IS_BETTER = (
+    "loss",
+    "error",
+    "crossentropy",
+    "divergence",
+    "hinge",
+    "poisson",
+    "log_cosh",
+    "mse",
+    "mae",
+    "false_",
+)
 
 
 class Monitor:
@@ -114,7 +126,7 @@ class Monitor:
         if self._future is not None:
             self._future.result()
         epoch = trained // self._settings.rows
-        if epoch > self._epoch:
+        if epoch > self._epoch and not self.stop:
             self._look(epoch, last=True)
         best = None
         if self._validation:
@@ -183,7 +195,7 @@ class _Center:
         metrics = list(self._validation.metrics) if self._validation else None
         model.compile(loss=self._loss, metrics=metrics or None, jit_compile=False)
 
-    def _try(self, validation: Validation) -> dict[str, float]:
+    def _try(self, validation: Validation) -> Figures:
         """Evaluate a few rows: Keras looks at metrics, and at whether rows fit the model, only then."""
         try:
             return self._evaluated(self.model, validation.first(TRIED))
@@ -205,18 +217,19 @@ class _Center:
         if state is not None:
             self._flat.set_state(state)
 
-    def evaluate(self, weights: Vectors, state: States) -> dict[str, float]:
+    def evaluate(self, weights: Vectors, state: States) -> Figures:
         """Loss and metrics of one vector, or of the average of the predictions of several."""
         if isinstance(weights, list):
             return self._evaluated(self._ensemble(weights, state), self._validation)
         self.set(weights, state)
         return self._evaluated(self.model, self._validation)
 
-    def _evaluated(self, model, rows: Validation) -> dict[str, float]:
+    def _evaluated(self, model, rows: Validation) -> Figures:
         found = model.evaluate(
             rows.x, rows.y, sample_weight=rows.weights, batch_size=rows.batch_size, verbose=0, return_dict=True
         )
-        return {name: round(float(value), 6) for name, value in found.items()}
+        values = {name: round(float(value), 6) for name, value in found.items()}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 class _Stopping:
@@ -245,9 +258,7 @@ class _Stopping:
         if self._early is None:
             return None
         name = self._early.monitor
-        if name not in logs:  # no worker has reported a loss in this epoch
-            return None
-        if self._best is None or self._gain(logs[name]) > self._early.min_delta:
+        if self._gain(logs.get(name)) > self._early.min_delta:
             self._best, self._waited = logs[name], 0
             if self._early.restore_best:
                 self._kept = (epoch, center, state, {k: v for k, v in logs.items() if k != "loss"})
@@ -255,18 +266,19 @@ class _Stopping:
         self._waited += 1
         if self._waited <= self._early.patience:
             return None
-        return f"{name} has not improved on {self._best:.4f} for {self._waited} evaluated epochs"
+        so_far = "was never finite" if self._best is None else f"has not improved on {self._best:.4f}"
+        return f"{name} {so_far} for {self._waited} evaluated epochs"
 
-    def better_than(self, final: dict[str, float]) -> tuple | None:
+    def better_than(self, final: Figures) -> tuple | None:
         """(epoch, center, state, figures) of the kept center when it is better than the result, else None."""
         if self._kept is None or self._gain(final[self._early.monitor]) >= 0:
             return None
         return self._kept
 
-    def _gain(self, value: float) -> float:
-        """By how much ``value`` is better than the best so far."""
-        if math.isnan(value):
-            return -math.inf
+    def _gain(self, value: float | None) -> float:
+        """By how much ``value`` is better than the best so far; None is no figure, and the worst."""
+        if value is None or self._best is None:
+            return -math.inf if value is None else math.inf
         mode = self._early.mode
         if mode == "auto":
             mode = "min" if any(word in self._early.monitor for word in _LESS_IS_BETTER) else "max"

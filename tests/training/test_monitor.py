@@ -186,6 +186,16 @@ def test_a_result_that_is_no_worse_stays(watch):
     assert result is server.center and monitor.history.restored is None
 
 
+def test_figures_that_are_not_finite_are_none_and_never_the_best(watch):
+    monitor, server, _ = watch(early_stopping=EarlyStopping(patience=0, restore_best=True))
+    server.center[:] = np.nan
+    epoch(monitor, 1)
+    assert monitor.history.history["val_loss"] == [None]
+    assert monitor.stop == "val_loss was never finite for 1 evaluated epochs"
+    weights, _ = monitor.finish(server.center, None, ROWS)
+    assert weights is server.center and monitor.history.final["val_loss"] is None
+
+
 def test_a_target_ends_the_run(watch):
     monitor, server, _ = watch(target_loss=0.3)
     epoch(monitor, 1)
