@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from typing import Any, ClassVar
 
 from pyspark.ml.base import Estimator
 
 from dkeras_core.errors import ConfigError
+from dkeras_core.ml import files
 from dkeras_core.ml.outputs import Output, inputs_of, outputs_of
 from dkeras_core.ml.packed import PackedModel
 from dkeras_core.ml.params import TrainingParams
@@ -72,14 +75,16 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
             seed=self.getSeed(),
         ) as rows:
             check_model(model, rows.inputs, rows.labels, loss)
-            result = train(
-                packed.architecture,
-                *_start(model),
-                self._settings(spark, rule, workers, rows),
-                SparkLauncher(spark, rows.frame, join_deadline=self.getOrDefault("join_deadline")),
-                validation=self._validation(rows, outputs),
-                callbacks=self._value("callbacks") or (),
-            )
+            with self._events(spark) as events:
+                result = train(
+                    packed.architecture,
+                    *_start(model),
+                    self._settings(spark, rule, workers, rows),
+                    SparkLauncher(spark, rows.frame, join_deadline=self.getOrDefault("join_deadline")),
+                    validation=self._validation(rows, outputs),
+                    callbacks=self._value("callbacks") or (),
+                    events=events,
+                )
         return self._model(model, result)
 
     def _needed(self, name: str) -> Any:
@@ -129,13 +134,14 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         )
 
     def _validation(self, rows: Rows, outputs: tuple[Output, ...]):
-        from dkeras_core.training.validation import LIMIT, Validation
+        from dkeras_core.training.validation import BYTES, LIMIT, Validation
 
         if rows.validation is None:
             return None
         frame = rows.validation
-        if rows.validation_count > 2 * LIMIT:  # what the driver would not keep need not travel
-            frame = frame.sample(1.5 * LIMIT / rows.validation_count, seed=self.getSeed())
+        limit = max(1, min(LIMIT, BYTES // sum(column.row_bytes for column in (*rows.inputs, *rows.labels))))
+        if rows.validation_count > 2 * limit:  # what the driver would not keep need not travel
+            frame = frame.sample(1.5 * limit / rows.validation_count, seed=self.getSeed())
         metrics = ["accuracy"] if len(outputs) == 1 and outputs[0].kind != "values" else []
         return Validation.from_batches(
             frame.toArrow().to_batches(),
@@ -145,6 +151,18 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
             seed=self.getSeed(),
             metrics=self._value("metrics") or metrics,
         )
+
+    @contextmanager
+    def _events(self, spark) -> Iterator[Any]:
+        """The event file for TensorBoard, when one is asked for."""
+        from dkeras_core.training.events import EventLog, file_name
+
+        if self._value("log_dir") is None:
+            yield None
+            return
+        path = f"{self.getOrDefault('log_dir').rstrip('/')}/{file_name()}"
+        with closing(EventLog(lambda data: files.write(spark, path, data))) as events:
+            yield events
 
     def _model(self, model, result) -> KerasModel:
         trained = KerasModel(history=result.history)

@@ -144,6 +144,9 @@ class TrainingParams(ScoringParams, HasLabelCol, HasWeightCol, HasValidationIndi
     callbacks = param(
         "callbacks", "Keras callbacks on the center, called in the driver; not saved with the estimator", list
     )
+    log_dir = param(
+        "log_dir", "folder on any Hadoop file system that gets an event file for TensorBoard", TypeConverters.toString
+    )
     result = param(
         "result",
         "mean of the workers' models, center, ema of the center, or ensemble; default: the algorithm's own",

@@ -53,7 +53,7 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def trained(network, events):
+def trained(network, events, tmp_path_factory):
     import keras
 
     seen = []
@@ -67,6 +67,7 @@ def trained(network, events):
         validation_split=0.2,
         callbacks=[callback],
         rawPredictionCol="raw",
+        log_dir=(tmp_path_factory.getbasetemp() / "events").as_uri(),
     )
     before = network.get_weights()
     model = estimator.fit(events)
@@ -74,7 +75,7 @@ def trained(network, events):
     return estimator, model, seen
 
 
-def test_the_history_tells_what_was_measured_and_what_each_worker_did(trained, events):
+def test_the_history_tells_what_was_measured_and_what_each_worker_did(trained, tmp_path_factory):
     estimator, model, seen = trained
     history = model.history
     assert history.epoch[-1] == 4 and history.stopped is None
@@ -84,6 +85,8 @@ def test_the_history_tells_what_was_measured_and_what_each_worker_did(trained, e
     assert 0.1 * ROWS < held < 0.3 * ROWS
     assert all(worker["rows_trained"] == 4 * worker["rows"] and worker["exchanges"] for worker in history.workers)
     assert seen[-1][0] == 3 and {"loss", "val_loss", "val_accuracy"} <= seen[-1][1]
+    (written,) = (tmp_path_factory.getbasetemp() / "events").glob("events.out.tfevents.*")
+    assert b"val_loss" in written.read_bytes()
     assert (model.uid, model.getOrDefault("rawPredictionCol")) == (estimator.uid, "raw")
 
 
