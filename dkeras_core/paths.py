@@ -5,7 +5,7 @@
     <root>/envs/train-<key>.tar.gz          immutable, content-addressed, world-readable
     <root>/data/<dataset>/<fingerprint>/    preprocessed Parquet, the fitted feature pipeline, _SUCCESS
     <root>/runs/<run id>/                   pipeline.yaml, progress.json, result.json, metrics.json,
-                                            model/, report.html
+                                            model/, events/, report.html
     <root>/models/<name>/versions/<n>/      immutable versions
     <root>/models/<name>/aliases/<alias>    a small file naming a version
 """
