@@ -15,7 +15,7 @@ from dkeras_core.errors import ConfigError
 
 WARMUP = 0.1  # share of a worker's local steps; a raised rate that starts at once can throw the first steps far off
 
-# The step size of these does not depend on the size of the gradient, so a rate four times as high is the most they bear
+# Optimizers whose step does not depend on the size of the gradient
 ADAPTIVE = frozenset(
     ["adam", "adamw", "nadam", "adamax", "rmsprop", "adagrad", "adadelta", "ftrl", "lion", "lamb", "adafactor", "muon"]
 )
@@ -24,6 +24,7 @@ ADAPTIVE = frozenset(
 AVERAGING = frozenset({"asynchronous_easgd", "easgd", "eamsgd", "model_averaging", "delta_averaging"})
 OUTER_MOMENTUM = frozenset({"slowmo", "diloco"})
 ADDING = frozenset({"downpour", "adownpour", "mvadownpour", "asynchronous_delta_averaging", "threshold_sharing"})
+MOST = 8.0
 
 
 class Scaling(NamedTuple):
@@ -69,17 +70,21 @@ def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | f
     if mode == "none" or workers == 1:
         return Scaling()
     adaptive = str(optimizer.get("name", optimizer.get("class_name", ""))).lower() in ADAPTIVE
-    scale = _scale(rule, workers, adaptive)
+    scale = _scale(rule, workers, adaptive and rule != "eamsgd")  # whose local optimizer is SGD whatever is said
     return Scaling(scale, WARMUP if scale > 1 else 0.0)
 
 
 def _scale(rule: str, p: int, adaptive: bool) -> float:
-    if rule in AVERAGING:
-        return min(8.0, max(1.0, p / 2))
-    if rule in OUTER_MOMENTUM:  # which by itself makes the steps twice as long
-        return min(8.0, max(1.0, p / 4))
     if rule in ADDING:
         return 1.0 / p
-    if rule == "gradient_averaging":
-        return 1.0 if adaptive else min(8.0, max(1.0, p / 2))
-    return 1.0
+    if rule in OUTER_MOMENTUM:  # by itself it makes the steps twice as long
+        scale = p / 4 if adaptive else p / 2
+    elif rule == "asynchronous_easgd" and adaptive:  # its workers are further apart than those that meet
+        scale = math.sqrt(p)
+    elif rule in AVERAGING:
+        scale = p / 2 if adaptive else p
+    elif rule == "gradient_averaging":
+        scale = 1.0 if adaptive else p / 2
+    else:
+        scale = 1.0
+    return float(min(MOST, max(1.0, scale)))
