@@ -1,5 +1,6 @@
 """Driver, workers, exchange, feed and learning together, without Spark: the workers are threads of this process."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,27 @@ def test_the_center_is_validated_while_it_trains(run, rows_of, validation, tmp_p
     assert history.final["val_accuracy"] > 0.93
     assert outcome.account["history"] == history.history and outcome.account["final"] == history.final
     assert b"epoch/val_loss" in tmp_path.with_suffix(".events").read_bytes()
+
+
+def test_a_worker_that_the_others_wait_for_is_named(run, rows_of, monkeypatch):
+    from dkeras_core.training.exchanger import Exchanger
+
+    begin = Exchanger.begin
+
+    def late(self, x, steps):
+        if self._state is slow[0]:
+            time.sleep(0.05)
+        begin(self, x, steps)
+
+    slow = []
+    monkeypatch.setattr(Exchanger, "begin", late)
+    start = Exchanger.start
+    monkeypatch.setattr(Exchanger, "start", lambda self, x: (start(self, x), slow.append(self._state))[0])
+    outcome, _ = run([[rows_of(1920, 1)], [rows_of(1920, 2)]], rule=rules.get("easgd", communication_period=5))
+    accounts = outcome.account["workers"]
+    assert sum(account["late"] for account in accounts) == outcome.account["exchange"]["count"]
+    said = [warning for warning in outcome.account["warnings"] if "came last to" in warning]
+    assert len(said) == 1 and max(account["late_seconds"] for account in accounts) > 1
 
 
 def test_one_worker_alone_is_validated_too(run, rows_of, validation):
