@@ -31,6 +31,7 @@ def run(context: Context, outcome: dict) -> dict:
     context.progress.message(
         f"{flat.n:,} parameters, {settings.rows:,} rows, {settings.workers} workers: waiting for executors"
     )
+    context.storage.delete(f"{context.folder}/events", recursive=True)  # of an earlier training of this run
     events = f"{context.folder}/events/{file_name()}"
     with closing(EventLog(lambda data: context.storage.write_atomic(events, data))) as log:
         result = train(

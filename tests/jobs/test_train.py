@@ -63,6 +63,8 @@ def accuracy(model, tmp_path):
 
 
 def test_switches_validation_and_early_end(step, tmp_path):
+    (tmp_path / "runs/r-1/events").mkdir()
+    (tmp_path / "runs/r-1/events/events.out.tfevents.1.host.2").write_bytes(b"of an earlier training")
     account, model, folder, outcome = step(
         "training.epochs=500", "training.early_stopping={patience: 1, min_delta: 0.01, restore_best: true}",
         "training.validation={rows: 200, metrics: [AUC]}", "training.wire=bfloat16", "training.result=center",
