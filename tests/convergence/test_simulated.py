@@ -26,12 +26,11 @@ def test_warm_up_is_a_straight_line_from_zero():
 
 
 def test_area_under_curve():
-    from sklearn.metrics import roc_auc_score
-
     random = np.random.default_rng(0)
     labels, scores = random.integers(0, 2, 500), random.integers(0, 40, 500) / 40  # many ties
     given = data.area_under_curve(np.stack([1 - scores, scores], 1), labels)
-    assert given == pytest.approx(100 * roc_auc_score(labels, scores))
+    hits, misses = scores[labels == 1][:, None], scores[labels == 0][None, :]
+    assert given == pytest.approx(100 * np.mean((hits > misses) + 0.5 * (hits == misses)))
 
 
 def outcome(run):
@@ -40,22 +39,24 @@ def outcome(run):
     return record
 
 
-def test_workers_learn_what_one_learns_and_runs_repeat():
-    alone = outcome(Run("blobs", "sequential", epochs=20, rate=0.01))
+@pytest.mark.parametrize("algorithm", ["asynchronous_easgd", "model_averaging"])
+def test_workers_learn_what_one_learns(algorithm):
+    alone = outcome(Run("blobs", "sequential", epochs=12, rate=0.02))
     assert alone["scores"]["mean"] > 94 and alone["exchanges"] == 0
-    for algorithm in ("asynchronous_easgd", "model_averaging"):
-        run = Run("blobs", algorithm, 4, 4, 20, rate=0.01)
-        record = outcome(run)
-        assert record["scores"][record["default_result"]] > alone["scores"]["mean"] - 4
-        again = outcome(run)
-        assert {**again, "seconds": 0} == {**record, "seconds": 0}
+    record = outcome(Run("blobs", algorithm, 4, 4, 12, rate=0.02))
+    assert record["scores"][record["default_result"]] > alone["scores"]["mean"] - 4
+
+
+def test_runs_repeat_and_meet_in_the_order_of_clocks():
     asynchronous, synchronous = (Run("blobs", name, 4, 4, 2) for name in ("asynchronous_easgd", "model_averaging"))
-    assert outcome(asynchronous)["staleness"] >= 3 and outcome(synchronous)["staleness"] == 0
+    record = outcome(asynchronous)
+    assert {**outcome(asynchronous), "seconds": 0} == {**record, "seconds": 0}
+    assert record["staleness"] >= 3 and outcome(synchronous)["staleness"] == 0
 
 
 @pytest.mark.parametrize("algorithm", ["gradient_averaging", "mdownpour", "eamsgd", "averaging", "easgd"])
 def test_rules_of_every_kind_run(algorithm):
-    record = outcome(Run("blobs", algorithm, 3, 4, 10, rate=0.01))
+    record = outcome(Run("blobs", algorithm, 3, 4, 6, rate=0.02))
     assert max(record["scores"].values()) > 60
 
 
