@@ -107,7 +107,7 @@ def numbers(progress: dict) -> str:
     if progress.get("loss") is not None:
         parts.append(f"loss {progress['loss']:.4f}")
     measured = progress.get("validation") or {}
-    parts += [f"{name} {value:.4f}" for name, value in measured.items() if name != "epoch"]
+    parts += [f"{name} {value:.4f}" for name, value in measured.items() if name != "epoch" and value is not None]
     if (progress.get("exchange_share") or 0) >= _MUCH:
         parts.append(f"exchange {progress['exchange_share']:.0%} of the time")
     workers = progress.get("workers")

@@ -83,7 +83,7 @@ def test_the_live_picture_holds_phases_bar_and_numbers():
 
 
 def test_figures_of_validation_and_costly_exchanges_are_shown():
-    shown = display.numbers(PROGRESS | {"validation": {"epoch": 1, "val_loss": 0.40126, "val_auc": 0.9}})
+    shown = display.numbers(PROGRESS | {"validation": {"epoch": 1, "val_loss": 0.40126, "val_auc": 0.9, "val_x": None}})
     assert shown == "84,000 rows/s, loss 0.4123, val_loss 0.4013, val_auc 0.9000, workers 2 of 2, 1 done"
     assert "exchange" not in display.numbers(PROGRESS | {"exchange_share": 0.05, "validation": None})
     assert "exchange 31% of the time" in display.numbers(PROGRESS | {"exchange_share": 0.312})
