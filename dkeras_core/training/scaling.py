@@ -23,7 +23,7 @@ ADAPTIVE = frozenset(
 # What a rule does with the steps that p workers make at the same time
 AVERAGING = frozenset({"asynchronous_easgd", "easgd", "eamsgd", "model_averaging", "delta_averaging"})
 OUTER_MOMENTUM = frozenset({"slowmo", "diloco"})
-ADDING = frozenset({"downpour", "adownpour", "mvadownpour", "asynchronous_delta_averaging", "threshold_sharing"})
+ADDING = frozenset({"downpour", "adownpour", "mvadownpour", "asynchronous_delta_averaging"})
 MOST = 8.0
 
 
@@ -77,6 +77,8 @@ def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | f
 def _scale(rule: str, p: int, adaptive: bool) -> float:
     if rule in ADDING:
         return 1.0 / p
+    if rule == "threshold_sharing":  # adds up too, but of smaller updates less and less passes the threshold
+        return min(1.0, 2.0 / p)
     if rule in OUTER_MOMENTUM:  # by itself it makes the steps twice as long
         scale = p / 4 if adaptive else p / 2
     elif rule == "asynchronous_easgd" and adaptive:  # its workers are further apart than those that meet
