@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -93,6 +93,14 @@ def check_labels(model, loss, labels: Sequence[np.ndarray], names: Sequence[str]
             _check_range(array, name, 0, np.inf, kind)
 
 
+def output_names(model) -> list[str]:
+    """The names under which a model's outputs have their losses, in the order of ``model.outputs``; [] for no names."""
+    structure = getattr(model, "output", None)
+    if isinstance(structure, Mapping):
+        return sorted(structure)  # the order in which Keras flattens a mapping
+    return list(getattr(model, "output_names", None) or [])
+
+
 def _check_range(array, name, low, high, kind, ignored=None) -> None:
     for first in range(0, len(array), _ROWS):
         piece = np.asarray(array[first : first + _ROWS])
@@ -160,7 +168,7 @@ def _check_label_column(output, column, loss) -> None:
 def _losses(model, loss) -> list:
     """Return the loss of each output, in the model's order."""
     loss = make_loss(loss)
-    names = list(getattr(model, "output_names", None) or [])
+    names = output_names(model)
     count = len(names) or len(getattr(model, "outputs", None) or [None])
     if isinstance(loss, dict):
         if strange := [name for name in loss if name not in names]:

@@ -15,6 +15,8 @@ from dkeras_core.learning.flat import FlatModel
 def ensemble_model(model, vectors: Sequence[np.ndarray], states: Sequence[np.ndarray] | None = None):
     """Return a functional model with the inputs and outputs of ``model``: the mean of its members' outputs.
 
+    Outputs that have names keep them.
+
     It is an ordinary Keras model: it can be evaluated, saved, exported and written as JSON. The mean is that of
     probabilities where the model ends in a sigmoid or softmax.
 
@@ -60,7 +62,8 @@ def ensemble_model(model, vectors: Sequence[np.ndarray], states: Sequence[np.nda
             flat.set_state(states[number])
         outputs.append(member(inputs))
     if len(outputs) > 1:
-        outputs = [keras.tree.map_structure(lambda *ones: keras.layers.Average()(ones), *outputs)]
+        names = iter(getattr(model, "output_names", None) or [])
+        outputs = [keras.tree.map_structure(lambda *ones: keras.layers.Average(name=next(names, None))(ones), *outputs)]
     return keras.Model(inputs, outputs[0], name="ensemble")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dkeras_core.errors import ConfigError
+from dkeras_core.learning.checks import output_names
 
 _BINARY = ("binarycrossentropy", "binaryfocalcrossentropy")
 _ONE_HOT = ("categoricalcrossentropy", "categoricalfocalcrossentropy", "categoricalgeneralizedcrossentropy")
@@ -74,22 +75,14 @@ def outputs_of(model, loss: Any = None) -> tuple[Output, ...]:
     Crossentropies mean probabilities, and so do sigmoid and softmax at the end, unless a loss for values says otherwise
     (with ``mean_squared_error``, a sigmoid's output is a value).
     """
-    names = output_names(model)
     found = [(tuple(tensor.shape[1:]), _activation(tensor)) for tensor in _tensors(model)]
+    names = output_names(model) or [f"output_{i}" for i in range(len(found))]
     losses = _losses(loss, names)
     only = len(found) == 1
     return tuple(
         _output("" if only else name, shape, activation, held)
         for name, (shape, activation), held in zip(names, found, losses, strict=True)
     )
-
-
-def output_names(model) -> list[str]:
-    """The names under which a model's outputs have their losses and labels."""
-    structure = getattr(model, "_outputs_struct", None)
-    if isinstance(structure, Mapping):
-        return sorted(structure)  # the order in which Keras flattens a mapping
-    return list(getattr(model, "output_names", None) or [f"output_{i}" for i in range(len(_tensors(model)))])
 
 
 def inputs_of(model) -> list[tuple[tuple[int | None, ...], str]]:

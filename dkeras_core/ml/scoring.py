@@ -70,13 +70,15 @@ class Scoring:
     def _predict(self, model, batch: pa.RecordBatch) -> list[np.ndarray]:
         from keras import tree
 
+        from dkeras_core.learning.batches import structured
         from dkeras_core.learning.prediction import predict
 
         blocks = [
             to_rows(batch, input_column(batch, list(group), shape, dtype, sparse=False), 0)
             for group, (shape, dtype) in zip(self.names, self.inputs, strict=True)
         ]
-        answer = predict(model, blocks[0] if len(blocks) == 1 else blocks, self.batch_size)
+        x, _, _ = structured(model, blocks[0] if len(blocks) == 1 else blocks, None, None)
+        answer = predict(model, x, self.batch_size)
         return [np.asarray(values) for values in tree.flatten(answer)]
 
 

@@ -55,6 +55,11 @@ def test_the_names_of_the_inputs_stay():
     assert [tensor.name for tensor in ensemble_model(sequential(), vectors_of(sequential(), 2)).inputs] == ["features"]
 
 
+def test_the_names_of_several_outputs_stay():
+    model = two_in_two_out()
+    assert ensemble_model(model, vectors_of(model, 2)).output_names == model.output_names
+
+
 def test_each_member_has_its_own_moving_statistics():
     model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dense(1)])
     flat = FlatModel(model)

@@ -93,6 +93,19 @@ def test_several_outputs_have_their_own_losses(network):
         assert [(o.name, o.kind) for o in outputs_of(model, loss)] == [("out0", "binary"), ("out1", "values")]
 
 
+def test_mappings_of_inputs_and_outputs(keras):
+    inputs = {"b": keras.Input((2,), name="b"), "a": keras.Input((1,), name="a")}
+    hidden = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
+    ends = {"y": keras.layers.Dense(1, name="one")(hidden), "x": keras.layers.Dense(1, "sigmoid", name="two")(hidden)}
+    model = keras.Model(inputs, ends)
+    assert [(o.name, o.kind) for o in outputs_of(model, {"y": "mse", "x": "bce"})] == [("x", "binary"), ("y", "values")]
+    a, b = np.random.default_rng(1).normal(size=(6, 1)), np.random.default_rng(2).normal(size=(6, 2))
+    expected = model.predict({"a": a, "b": b}, verbose=0)
+    answer = score(model, [pa.array(a[:, 0]), dense(b)])
+    assert np.allclose(values_of(answer.field("probability0"))[:, 1], expected["x"][:, 0], atol=1e-6)
+    assert np.allclose(answer.field("prediction1").to_numpy(), expected["y"][:, 0], atol=1e-6)
+
+
 def test_activations_are_found_within_models_and_ensembles(keras, network):
     inner = network([(3,)], (3, "softmax"))
     outer = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), inner])
