@@ -156,8 +156,11 @@ class Feed:
             for window in windows:
                 rows += window.rows
                 yield window
-        if rows != self.rows:
-            raise TrainingError(f"epoch {epoch} handed out {rows} rows of {self.rows}")
+        if rows != (expected := self._rows_in(epoch)):
+            raise TrainingError(f"epoch {epoch} handed out {rows} rows of {expected}")
+
+    def _rows_in(self, epoch: int) -> int:
+        return self.rows
 
     def _buffers(self) -> list[np.ndarray]:
         shape = (self.communication_period * self.batch_size,)

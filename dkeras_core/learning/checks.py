@@ -60,6 +60,32 @@ def check_model(model, inputs: Sequence, labels: Sequence, loss) -> None:
         _check_label_column(output, column, one)
 
 
+def check_repeatable(model) -> None:
+    """Check that the loss at given parameters is the same each time, and a mean over rows whatever the batches.
+
+    Raises
+    ------
+    ConfigError
+        A layer that draws random numbers, or that takes statistics of its batch; it is named.
+    """
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.Model):
+            continue  # its layers come by themselves
+        weights = {id(variable) for variable in layer.non_trainable_weights}
+        random = any(id(v) not in weights and tuple(v.shape) == (2,) for v in layer.non_trainable_variables)
+        batchwise = layer.trainable and isinstance(
+            layer, keras.layers.BatchNormalization | keras.layers.SpectralNormalization
+        )
+        if random or batchwise:
+            does = "draws random numbers" if random else "takes statistics of its batch"
+            raise ConfigError(
+                f"layer {layer.name!r} ({type(layer).__name__}) {does}, so the loss is another one at each evaluation",
+                "leave the layer out, freeze it if it normalises, or choose an algorithm of local steps",
+            )
+
+
 def check_labels(model, loss, labels: Sequence[np.ndarray], names: Sequence[str] | None = None) -> None:
     """Check that labels lie in the range that their loss can take, where Keras would train on nonsense or NaN.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from dkeras_core.errors import TrainingError
 from dkeras_core.exchange import ServerStatus, versions
+from dkeras_core.training import searches
 from dkeras_core.training.curve import Curve
 from dkeras_core.training.history import History
 from dkeras_core.training.settings import TrainingSettings
@@ -17,6 +18,8 @@ HIGH_SHARE = 0.1  # of the workers' time, for exchanges or for waiting
 
 def check_rows(accounts: list[dict[str, Any]], settings: TrainingSettings) -> None:
     """Every row has reached a worker, and every worker that was not ended early has trained each of its rows."""
+    if settings.rule.local == "pieces":
+        return  # the coordinator has checked the rows of every evaluation
     rows = sum(account["rows"] for account in accounts)
     trained = sum(account["rows_trained"] for account in accounts)
     short = [
@@ -57,6 +60,7 @@ def make_account(
         late = {worker.worker: (worker.late, round(worker.late_seconds, 3)) for worker in status.workers}
         for account in accounts:
             account["late"], account["late_seconds"] = late[account["worker"]]
+    search = {"search": searches.account(status.search, accounts)} if status.search else {}
     history.workers = sorted(accounts, key=lambda account: account["worker"])
     history.curve = curve.points()
     return {
@@ -82,6 +86,7 @@ def make_account(
             "wire": settings.wire,
         },
         "warnings": warnings(settings, accounts),
+        **search,
         **history.to_dict(),
     }
 
@@ -137,7 +142,9 @@ def _costly_exchanges(settings, accounts):
     wanted = math.ceil(exchange / exchanges * (1 - share) / (share * compute / steps))
     most = max(1, min(account["steps"] for account in accounts) // FEW_EXCHANGES)
     head = f"exchanges took {exchange / (exchange + compute):.0%} of the workers' time"
-    if settings.rule.local != "steps":
+    if settings.rule.local == "pieces":
+        yield f"{head}, in which they also wait for the last pieces of an evaluation; use fewer workers"
+    elif settings.rule.local != "steps":
         yield f"{head}; an algorithm with several local steps between exchanges would spend less"
     elif wanted <= most:
         yield f"{head}; communication_period {wanted} would bring that down to about {share:.0%}"
@@ -151,7 +158,9 @@ def _stragglers(settings, accounts):
         return
     last = max(accounts, key=lambda account: account.get("late_seconds", 0.0))
     waited = last.get("late_seconds", 0.0)
-    if waited > HIGH_SHARE * last["seconds"]:
+    # The first round waits for whoever compiles longest: a straggler comes last clearly more often than by chance
+    often = max(3, 1.5 * last["exchanges"] / len(accounts))
+    if waited > HIGH_SHARE * last["seconds"] and last["late"] >= often:
         yield (
             f"the others waited {waited:.1f} s for worker {last['worker']} on {last['host']}, which came last to "
             f"{last['late']} of {last['exchanges']} rounds; look at that host, or use an asynchronous algorithm"

@@ -15,6 +15,7 @@ import numpy as np
 
 from dkeras_core.errors import DataError, TrainingError
 from dkeras_core.exchange import ExchangeResult, ParameterServer, new_secret
+from dkeras_core.training import searches
 from dkeras_core.training.account import check_rows, make_account
 from dkeras_core.training.curve import Curve
 from dkeras_core.training.events import EventLog
@@ -124,6 +125,8 @@ def train(
             f"{settings.rows} rows cannot be shared by {settings.workers} workers",
             f"use at most {max(settings.rows, 1)} workers, or more rows",
         )
+    if settings.rule.local == "pieces":
+        settings = searches.as_search(settings, architecture)
     secret = new_secret()
     curve = Curve()
     server = ParameterServer(
@@ -131,6 +134,7 @@ def train(
         center,
         state,
         workers=settings.workers,
+        rows=settings.rows,
         secret=secret,
         host=settings.server.host,
         advertise=settings.server.advertise,
@@ -179,9 +183,12 @@ def train(
         seconds = time.monotonic() - begun
         check_rows(accounts, settings)
         weights, last_state = _chosen(outcome, settings.chosen_result)
+        status = server.status()
         trained = sum(account["rows_trained"] for account in accounts)
+        if status.search:
+            trained = searches.progress(status.search, settings.rows)["rows"]
         weights, last_state = monitor.finish(weights, last_state, trained)
-        account = make_account(settings, accounts, server.status(), curve, monitor.history, center.size, seconds)
+        account = make_account(settings, accounts, status, curve, monitor.history, center.size, seconds)
         return TrainingResult(weights, outcome.center, outcome.ema, last_state, account, monitor.history)
     except BaseException as error:
         server.fail(str(error) or type(error).__name__)
@@ -200,6 +207,8 @@ def _watch(server, launcher, settings, curve, monitor, observe, events, interval
         accounts = launcher.poll()
         status = server.status()
         state = curve.state(total, settings)
+        if status.search:
+            state |= searches.progress(status.search, settings.rows)
         observe(state | monitor.values | {"workers": status.counts(), "message": _message(status, launcher)})
         if accounts is not None:
             return accounts

@@ -20,6 +20,7 @@ from dkeras_core.training.curve import Curve
 from dkeras_core.training.events import EventLog
 from dkeras_core.training.history import History
 from dkeras_core.training.settings import TrainingSettings, watches_center
+from dkeras_core.training.stopping import Figures, Stopping
 from dkeras_core.training.validation import Validation
 
 TRIED = 32  # rows that are evaluated before anything starts
@@ -27,20 +28,6 @@ TRIED = 32  # rows that are evaluated before anything starts
 One = np.ndarray | None
 Vectors = np.ndarray | list[np.ndarray]
 States = One | list[np.ndarray]
-Figures = dict[str, float | None]  # None for what is not finite
-
-_LESS_IS_BETTER = (
-    "loss",
-    "error",
-    "crossentropy",
-    "divergence",
-    "hinge",
-    "poisson",
-    "log_cosh",
-    "mse",
-    "mae",
-    "false_",
-)
 
 
 class Monitor:
@@ -92,11 +79,12 @@ class Monitor:
         if validation or callbacks:
             self._model = _Center(architecture, settings.loss, validation)
             self._callbacks = CenterCallbacks(callbacks, self._model.model, settings.epochs)
-        self._stopping = _Stopping(settings, [f"val_{name}" for name in self._model.measured] if validation else [])
+        self._stopping = Stopping(settings, [f"val_{name}" for name in self._model.measured] if validation else [])
         self._watches = watches_center(settings.rule, settings.workers)
         self._begun = time.monotonic()
         self._epoch = 0
         self._counted = (0, 0.0)
+        self._noted = 0
         self._future: Future | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="center-monitor")
         self.history = History()
@@ -128,6 +116,7 @@ class Monitor:
         epoch = trained // self._settings.rows
         if epoch > self._epoch and not self.stop:
             self._look(epoch, last=True)
+        self._catch_up(epoch)
         best = None
         if self._validation:
             final = {f"val_{name}": value for name, value in self._model.evaluate(weights, state).items()}
@@ -148,10 +137,12 @@ class Monitor:
 
     def _look(self, epoch: int, last: bool = False) -> None:
         center, state = self._snapshot()
-        logs: dict[str, float | None] = {"loss": self._mean_loss()}
+        self._catch_up(epoch - 1)
+        logs: dict[str, float | None] = {"loss": self._loss(epoch)}
         if self._validation and self._watches:
             logs |= {f"val_{name}": value for name, value in self._model.evaluate(center, state).items()}
         self.history.add(epoch, time.monotonic() - self._begun, logs)
+        self._noted = epoch
         if self._events:
             self._events.add({f"epoch/{name}": value for name, value in logs.items()}, epoch * self._settings.rows)
         self.values = {"validation": {"epoch": epoch, **{k: v for k, v in logs.items() if k != "loss"}}}
@@ -165,6 +156,23 @@ class Monitor:
 
     def _snapshot(self) -> tuple[np.ndarray, One]:
         return self._server.published()[0], self._server.state()
+
+    def _iterations(self) -> list[dict[str, Any]]:
+        """Those of a search that are complete, the initial point first; empty for other algorithms."""
+        return self._server.status().search.iterations if self._settings.rule.local == "pieces" else []
+
+    def _catch_up(self, epoch: int) -> None:
+        """Note the loss of a search's iterations up to this one that were too short to be looked at."""
+        for iteration in self._iterations()[self._noted + 1 : epoch + 1]:
+            self.history.add(iteration["iteration"], iteration["seconds"], {"loss": iteration["loss"]})
+            if self._events:
+                self._events.add({"epoch/loss": iteration["loss"]}, iteration["iteration"] * self._settings.rows)
+        self._noted = max(self._noted, epoch)
+
+    def _loss(self, epoch: int) -> float | None:
+        """The training loss of an epoch: of a search the center's, else the workers'."""
+        iterations = self._iterations()
+        return iterations[epoch]["loss"] if iterations else self._mean_loss()
 
     def _mean_loss(self) -> float | None:
         """The workers' mean loss over the rows since this was last asked."""
@@ -230,56 +238,3 @@ class _Center:
         )
         values = {name: round(float(value), 6) for name, value in found.items()}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
-
-
-class _Stopping:
-    """Decides, epoch by epoch, whether the run should end, and keeps the best center where it is to be restored."""
-
-    def __init__(self, settings: TrainingSettings, measured: list[str]):
-        self._early, self._target = settings.early_stopping, settings.target_loss
-        self._target_name = "val_loss" if measured and watches_center(settings.rule, settings.workers) else "loss"
-        if self._early and self._early.monitor not in ("loss", *measured):
-            raise ConfigError(
-                f"early stopping monitors {self._early.monitor}, but "
-                + (f"measured are {', '.join(measured)}" if measured else "there are no validation rows"),
-                "name one of these, or add the metric"
-                if measured
-                else "hold back rows for validation (split.validation in a pipeline), or monitor loss",
-            )
-        self._best: float | None = None
-        self._waited = 0
-        self._kept: tuple | None = None
-
-    def reason(self, epoch: int, logs: dict[str, float], center, state) -> str | None:
-        """Take the figures of an epoch; return why the run should end, or None."""
-        loss = logs.get(self._target_name)
-        if self._target is not None and loss is not None and loss <= self._target:
-            return f"{self._target_name} {loss:.4f} has reached the target {self._target:g}"
-        if self._early is None:
-            return None
-        name = self._early.monitor
-        if self._gain(logs.get(name)) > self._early.min_delta:
-            self._best, self._waited = logs[name], 0
-            if self._early.restore_best:
-                self._kept = (epoch, center, state, {k: v for k, v in logs.items() if k != "loss"})
-            return None
-        self._waited += 1
-        if self._waited <= self._early.patience:
-            return None
-        so_far = "was never finite" if self._best is None else f"has not improved on {self._best:.4f}"
-        return f"{name} {so_far} for {self._waited} evaluated epochs"
-
-    def better_than(self, final: Figures) -> tuple | None:
-        """(epoch, center, state, figures) of the kept center when it is better than the result, else None."""
-        if self._kept is None or self._gain(final[self._early.monitor]) >= 0:
-            return None
-        return self._kept
-
-    def _gain(self, value: float | None) -> float:
-        """By how much ``value`` is better than the best so far; None is no figure, and the worst."""
-        if value is None or self._best is None:
-            return -math.inf if value is None else math.inf
-        mode = self._early.mode
-        if mode == "auto":
-            mode = "min" if any(word in self._early.monitor for word in _LESS_IS_BETTER) else "max"
-        return self._best - value if mode == "min" else value - self._best

@@ -17,6 +17,7 @@ from typing import Any
 
 from dkeras_core import errors
 from dkeras_core.errors import ConfigError, DataError, ExchangeError, TrainingError
+from dkeras_core.training.pieces import PIECE, Layout
 from dkeras_core.training.rows import Rows
 from dkeras_core.training.task import TrainingTask
 
@@ -28,7 +29,8 @@ class ProcessLauncher:
     """Runs ``task.workers`` processes of this Python on this machine, with the Keras backend of this process.
 
     Rows are dealt to the workers one by one in turn, through their standard input: all get the same number but for
-    one, and rows sorted by class do not end in one worker each. On disk there is nothing but the workers' spools.
+    one, and rows sorted by class do not end in one worker each. Where workers compute pieces, each row goes to as many
+    as hold it. On disk there is nothing but the workers' spools.
 
     Parameters
     ----------
@@ -87,7 +89,7 @@ class ProcessLauncher:
                 "folder": str(self._folder) if self._folder else None,
             }
             self._workers.append(_Process(worker, environment, message))
-        self._dealer = threading.Thread(target=self._deal, args=(task.reads,), name="rows", daemon=True)
+        self._dealer = threading.Thread(target=self._deal, args=(task,), name="rows", daemon=True)
         self._dealer.start()
 
     def poll(self) -> list[dict] | None:
@@ -125,23 +127,28 @@ class ProcessLauncher:
         if self._dealer:
             self._dealer.join()
 
-    def _deal(self, columns: list[str]) -> None:
+    def _deal(self, task: TrainingTask) -> None:
         """Write each worker its rows; ends early when one of them no longer reads, which ``poll`` explains."""
         import numpy as np
         import pyarrow as pa
 
-        workers = len(self._workers)
-        schema = pa.schema([self._rows.schema.field(name) for name in columns])
+        layout = Layout.of(task)
+        schema = pa.schema([self._rows.schema.field(name) for name in task.reads])
+        if layout.told:
+            schema = schema.append(pa.field(PIECE.name, pa.int32()))
         try:
             with contextlib.ExitStack() as stack:
                 streams = [stack.enter_context(pa.ipc.new_stream(w.stdin, schema)) for w in self._workers]
                 dealt = 0
-                for batch in self._rows.batches(columns):
+                for batch in self._rows.batches(task.reads):
+                    pieces = np.arange(dealt, dealt + batch.num_rows) % layout.pieces
+                    dealt += batch.num_rows
+                    if layout.told:
+                        batch = batch.append_column(PIECE.name, pa.array(pieces, pa.int32()))
                     for worker, stream in enumerate(streams):
-                        mine = np.arange((worker - dealt) % workers, batch.num_rows, workers)
+                        mine = layout.with_worker(worker, pieces)
                         if len(mine):
                             stream.write_batch(batch.take(pa.array(mine)))
-                    dealt += batch.num_rows
             for worker in self._workers:
                 worker.stdin.flush()
         except BrokenPipeError:

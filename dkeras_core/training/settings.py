@@ -125,6 +125,8 @@ class TrainingSettings:
         )
         if self.wire not in WIRES:
             found.append(("wire", f"must be one of {', '.join(WIRES)}, not {self.wire!r}"))
+        if self.wire != "float32" and self.rule.local == "pieces":
+            found.append(("wire", f"{self.rule.name} takes differences of nearly equal gradients, which need float32"))
         if self.on_nonfinite not in ("stop", "drop"):
             found.append(("on_nonfinite", f'must be "stop" or "drop", not {self.on_nonfinite!r}'))
         if found:
@@ -146,7 +148,8 @@ def shows_itself(rule: Rule, workers: int) -> bool:
 
 def watches_center(rule: Rule, workers: int) -> bool:
     """Whether the center moves while the workers train, so that validating it says something."""
-    return (rule.exchanging and rule.communication_period != "fit") or shows_itself(rule, workers)
+    moves = rule.local == "pieces" or (rule.exchanging and rule.communication_period != "fit")
+    return moves or shows_itself(rule, workers)
 
 
 def contradictions(
@@ -165,15 +168,20 @@ def contradictions(
         yield "workers", error.what
     if result is not None and result not in RESULTS:
         yield "result", f"must be one of {', '.join(RESULTS)}, not {result!r}"
-    if result in ("center", "ema") and not rule.exchanging:
+    searches = rule.local == "pieces"
+    apart = not (rule.exchanging or searches)
+    if result in ("ema", "ensemble") and searches:
+        yield "result", f"the workers of {rule.name} end with the best parameters, all the same; use center"
+    if result in ("center", "ema") and apart:
         yield "result", f"workers of {rule.name} never exchange, so there is no {result} to take; use mean or ensemble"
     if result == "ema" and rule.local == "averaged_gradients":
         yield "result", f"the server of {rule.name} averages gradients, and there is no average of a center; use mean"
     if overlap and (rule.local != "steps" or not rule.exchanging):
-        why = "never exchanges" if not rule.exchanging else "needs the answer of an exchange before its next step"
+        why = "never exchanges" if apart else "needs the answer of an exchange before its next step"
         yield "overlap", f"algorithm {rule.name} {why}, so nothing can travel meanwhile"
     if warm_start and not rule.exchanging:
-        yield "warm_start", f"workers of {rule.name} never exchange, so none can go ahead for the others"
+        why = "never exchange" if apart else "make no steps of their own"
+        yield "warm_start", f"workers of {rule.name} {why}, so none can go ahead for the others"
     if early_stopping and early_stopping.monitor != "loss" and not watches_center(rule, workers):
         yield (
             "early_stopping",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from dkeras_core.errors import ConfigError, DataError, TrainingError
 from dkeras_core.rules import rule_from_config
+from dkeras_core.training.pieces import PIECE, Layout
 from dkeras_core.training.task import TrainingTask
 
 RESULT = "worker int, account string"
@@ -74,7 +75,9 @@ class SparkLauncher:
 
         # mapInArrow takes names with dots apart, so columns travel under numbers
         columns = [F.col("`" + name.replace("`", "``") + "`").alias(str(n)) for n, name in enumerate(task.reads)]
-        frame = self._frame.select(*columns).repartition(task.workers)
+        frame = self._frame.select(*columns)
+        layout = Layout.of(task)
+        frame = _in_pieces(frame, layout) if layout.told else frame.repartition(task.workers)
         synchronous = rule_from_config(task.rule).synchronous
         job = frame.mapInArrow(_worker_function(task), RESULT, barrier=synchronous)
 
@@ -170,7 +173,21 @@ def _together(task: TrainingTask) -> str:
     rule = rule_from_config(task.rule)
     if rule.synchronous:
         return f"algorithm {rule.name} is synchronous"
+    if rule.local == "pieces":
+        return f"algorithm {rule.name} needs the rows of all workers at every evaluation"
     return "the run has a warm start" if task.warm_start else ""
+
+
+def _in_pieces(frame, layout: Layout):
+    """Partition w with the rows that worker w holds, piece by piece, and the piece as a last column."""
+    from pyspark.sql import functions as F
+
+    # By their values, so that a partition that is computed again has the same pieces, and all copies of one agree
+    piece = F.pmod(F.xxhash64(*frame.columns), F.lit(layout.pieces)).cast("int")
+    copies = F.explode(F.sequence(F.lit(0), F.lit(layout.copies - 1)))
+    held = frame.withColumn(PIECE.name, piece).withColumn("copy", copies)
+    held = held.repartitionById(layout.workers, (F.col(PIECE.name) + F.col("copy")) % layout.workers).drop("copy")
+    return held.sortWithinPartitions(PIECE.name)
 
 
 def _probe(task: TrainingTask) -> Callable[[int], str]:
@@ -207,7 +224,7 @@ def _worker_function(task: TrainingTask) -> Callable[[Iterator], Iterator]:
         # files); the id of the attempt grows over all of them, and the server fences older ones by it.
         attempt = context.taskAttemptId()
         with tempfile.TemporaryDirectory(prefix="dkeras-spool-", dir=_local_directory()) as folder:
-            named = (batch.rename_columns(task.reads) for batch in batches)
+            named = (batch.rename_columns(task.reads + batch.schema.names[len(task.reads) :]) for batch in batches)
             account = run_worker(task, context.partitionId(), attempt, named, Path(folder))
         account["attempt"] = context.attemptNumber()
         yield pa.RecordBatch.from_pydict(

@@ -9,7 +9,7 @@ import math
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,8 @@ def run_worker(task: TrainingTask, worker: int, attempt: int, batches: Iterable,
     Parameters
     ----------
     batches : iterable of pyarrow.RecordBatch
-        The columns that ``task.inputs``, ``task.labels`` and ``task.weight`` name.
+        The columns that ``task.inputs``, ``task.labels`` and ``task.weight`` name, and ``pieces.PIECE`` for a rule
+        whose workers compute pieces.
     directory : Path
         A local folder with room for the rows; what is written there is removed at the end.
 
@@ -53,10 +54,18 @@ def run_worker(task: TrainingTask, worker: int, attempt: int, batches: Iterable,
     with Client.connect(
         task.address, task.secret, worker=worker, attempt=attempt, deadline=task.connect_deadline
     ) as client:
-        return _WorkerRun(task, worker, attempt, client)(batches, directory)
+        return _kind_of(task)(task, worker, attempt, client)(batches, directory)
 
 
-class _WorkerRun:
+def _kind_of(task: TrainingTask) -> type[WorkerRun]:
+    if rule_from_config(task.rule).local != "pieces":
+        return WorkerRun
+    from dkeras_core.training.search_worker import SearchRun  # derived from WorkerRun
+
+    return SearchRun
+
+
+class WorkerRun:
     """One worker's run: what it is made of, and the loop that reads like Algorithm 1 of arXiv 1412.6651."""
 
     def __init__(self, task: TrainingTask, worker: int, attempt: int, client: Client):
@@ -73,7 +82,7 @@ class _WorkerRun:
         self._leading = worker == 0 and task.warm_start > 0 and not client.led
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
-        with Spool.create(directory, self._task.columns) as spool:
+        with Spool.create(directory, self._columns()) as spool:
             with self._tally.measuring("spool"):
                 self._spool(batches, spool)
             self._rows = spool.rows
@@ -87,15 +96,21 @@ class _WorkerRun:
                 if self._task.on_nonfinite == "drop":
                     return self._leave(error.what, dropped=error.what)
                 raise TrainingError(error.what, error.next_step) from error
+        self._check_rows()
+        account = self._account()
+        self._client.finish(x, self._own_state(), account)
+        return account
+
+    def _columns(self) -> tuple[Column, ...]:
+        return self._task.columns
+
+    def _check_rows(self) -> None:
         if self._stopped is None and self._tally.rows != self._rows * self._task.epochs:
             raise TrainingError(
                 f"worker {self._worker} trained {self._tally.rows} rows but was given {self._rows} rows x "
                 f"{self._task.epochs} epochs",
                 "this is a defect of the feed; please report it",
             )
-        account = self._account()
-        self._client.finish(x, self._own_state(), account)
-        return account
 
     def _spool(self, batches: Iterable, spool: Spool) -> None:
         self._report("spooling", at_once=True)
@@ -147,15 +162,7 @@ class _WorkerRun:
 
     def _train(self, spool: Spool, x: np.ndarray) -> None:
         task = self._task
-        feed = Feed(
-            spool,
-            batch_size=task.batch_size,
-            communication_period=self._window,
-            seed=self._seed,
-            features=_names(task.inputs),
-            label=_names(task.labels),
-            weight=task.weight,
-        )
+        feed = Feed(spool, seed=self._seed, **self._feed_settings())
         exchanger = make_exchanger(self._rule, self._client, self._trainer, overlap=task.overlap)
         with closing(exchanger):
             if not self._leading:
@@ -175,6 +182,16 @@ class _WorkerRun:
         if not finite(x):
             raise self._bad_vector(x, "its parameters")
         self._report("finishing", at_once=True)
+
+    def _feed_settings(self) -> dict:
+        task = self._task
+        return {
+            "batch_size": task.batch_size,
+            "communication_period": self._window,
+            "features": _names(task.inputs),
+            "label": _names(task.labels),
+            "weight": task.weight,
+        }
 
     def _epoch(self, feed: Feed, epoch: int, exchanger: Exchanger, x: np.ndarray) -> None:
         # An epoch goes on where the last one ended, so that windows end where exchanges are due
@@ -210,17 +227,24 @@ class _WorkerRun:
             start = stop
 
     def _local(self, exchanger: Exchanger, window: Window, x: np.ndarray) -> None:
-        seconds, compiled, begun = self._tally.seconds, self._trainer.compile_seconds, time.monotonic()
-        loss = (self._trainer.window if self._leading else exchanger.local)(window, x)
-        taken, compiling = time.monotonic() - begun, self._trainer.compile_seconds - compiled
-        seconds["compile"] += compiling
-        seconds["compute"] += max(taken - compiling, 0.0)
-        if self._automatic and not compiling:
-            self._automatic.computed(taken, window.steps)
+        compute, compiled = self._tally.seconds["compute"], self._trainer.compile_seconds
+        with self._computing():
+            loss = (self._trainer.window if self._leading else exchanger.local)(window, x)
+        if self._automatic and self._trainer.compile_seconds == compiled:
+            self._automatic.computed(self._tally.seconds["compute"] - compute, window.steps)
         if not math.isfinite(loss):
             raise self._bad_loss(loss, window, x)
         self._tally.trained(window.rows, window.steps, loss)
         self._pending += window.steps
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Time what the trainer does, what it compiles apart."""
+        seconds, compiled, begun = self._tally.seconds, self._trainer.compile_seconds, time.monotonic()
+        yield
+        taken, compiling = time.monotonic() - begun, self._trainer.compile_seconds - compiled
+        seconds["compile"] += compiling
+        seconds["compute"] += max(taken - compiling, 0.0)
 
     def _meet(self, exchanger: Exchanger, x: np.ndarray) -> None:
         """Exchange, or hand the others the center to begin with."""

@@ -5,7 +5,7 @@ from keras import layers
 
 from dkeras_core.data.spool import Column
 from dkeras_core.errors import ConfigError, DataError
-from dkeras_core.learning.checks import check_labels, check_model
+from dkeras_core.learning.checks import check_labels, check_model, check_repeatable
 
 
 def classifier(units=3, dtype="float32"):
@@ -138,3 +138,26 @@ def test_one_hot_rows_are_checked_too():
     check_labels(classifier(), "categorical_crossentropy", [one_hot])
     with pytest.raises(DataError, match=r"row 2: 2\.0"):
         check_labels(classifier(), "categorical_crossentropy", [one_hot + np.diag([0, 0, 1]).astype(np.float32)])
+
+
+class TestRepeatable:
+    """What a search over all rows needs of a model."""
+
+    @pytest.mark.parametrize(
+        ("layer", "does"),
+        [
+            (lambda: layers.Dropout(0.1, name="odd"), "draws random numbers"),
+            (lambda: layers.GaussianNoise(0.1, name="odd"), "draws random numbers"),
+            (lambda: layers.BatchNormalization(name="odd"), "takes statistics of its batch"),
+        ],
+    )
+    def test_layers_that_change_the_loss_are_named(self, layer, does):
+        inner = keras.Sequential([keras.Input((3,)), layer()])
+        model = keras.Sequential([keras.Input((3,)), inner, layers.Dense(1)])
+        with pytest.raises(ConfigError, match=rf"layer 'odd' .* {does}"):
+            check_repeatable(model)
+
+    def test_others_pass(self):
+        frozen = layers.BatchNormalization(trainable=False)
+        others = [frozen, layers.Dropout(0.0), layers.LayerNormalization(), layers.Dense(1)]
+        check_repeatable(keras.Sequential([keras.Input((3,)), *others]))
