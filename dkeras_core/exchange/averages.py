@@ -10,22 +10,24 @@ ETA = 8.0
 class TailAverage:
     """A moving average of the center over about the last tenth of the run, whose length nobody knows beforehand.
 
-    Polynomial-decay averaging (Shamir and Zhang, ICML 2013, arXiv 1212.1824): sample s of a shard enters with weight
-    (eta + 1) / (s + eta), so the weights grow as s^eta and their mean age stays at 1 / (eta + 2) of the run, here a
-    tenth. Only every ``stride``-th exchange is a sample, which makes the average nearly free.
+    Polynomial-decay averaging (Shamir and Zhang, ICML 2013, arXiv 1212.1824): a sample of a shard after t exchanges, d
+    after the one before, enters with weight (eta + 1) d / (t + eta d), so the weights grow as t^eta and their mean age
+    stays at 1 / (eta + 2) of the run, here a tenth. Only every ``stride``-th exchange is a sample, which makes the
+    average nearly free; at the start more are, so that a run of few exchanges has an average too.
     """
 
     def __init__(self, values: np.ndarray, parts: int, stride: int):
         self.values = values.copy()
-        self._samples = [0] * parts
+        self._sampled = [0] * parts
         self._stride = stride
 
     def update(self, part: int, span: slice, center: np.ndarray, exchanges: int) -> None:
         """Take one shard of the center after ``exchanges`` exchanges; the caller holds the shard's lock."""
-        if exchanges % self._stride:
+        since = exchanges - self._sampled[part]
+        if since < min(self._stride, max(1, exchanges // 16)):
             return
-        self._samples[part] += 1
-        weight = np.float32((ETA + 1) / (self._samples[part] + ETA))
+        self._sampled[part] = exchanges
+        weight = np.float32((ETA + 1) * since / (exchanges + ETA * since))
         average = self.values[span]
         average += weight * (center - average)
 

@@ -50,7 +50,7 @@ class Center:
     values : float32 array of shape (n,), n > 0
         Initial center; copied. Raises ConfigError for another shape, type, or a value that is not finite.
     workers : int
-        p; the moving average takes a sample every max(16, p) messages.
+        p; the moving average takes a sample every max(16, p) messages, more often at the start.
     shard : int
         Values in a shard.
     """

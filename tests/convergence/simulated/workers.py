@@ -113,7 +113,9 @@ class Simulation:
         self.server_state = rule.server_state(self.center)
         self.exchanges = 0
         self.staleness = 0
-        self._tail = TailAverage(self.center, 1, -(-16 // len(parts)) if rule.synchronous else max(16, len(parts)))
+        stride = -(-16 // len(parts)) if rule.synchronous else max(16, len(parts))
+        self._tail = TailAverage(self.center, 1, stride if rule.exchanging else 1)
+        self._period = period
         self._answer = np.empty_like(x0)
         self._rate = rate * scale
         self._warm_start = warm_start
@@ -167,7 +169,7 @@ class Simulation:
             message = self._compute(worker, window)
             if message is None:
                 if len(self.workers) == 1:  # sequential training with an average of its weights, the best it can have
-                    self._tail.update(0, slice(None), worker.x, 0)
+                    self._tail.update(0, slice(None), worker.x, -(-worker.steps // self._period))
             else:
                 self._apply(message, Arrival(worker.number, self.exchanges, self.exchanges - worker.seen))
                 worker.seen = self.exchanges
