@@ -31,6 +31,7 @@ class ADAG(UpdateRule):
     """
 
     name: ClassVar[str] = "adag"
+    default_result: ClassVar[str] = "ema"
 
     def message(self, x: np.ndarray, state: Arrays, steps: int) -> np.ndarray:
         update = super().message(x, state, steps)

@@ -27,6 +27,7 @@ class DeltaAveraging(UpdateRule):
 
     name: ClassVar[str] = "delta_averaging"
     synchronous: ClassVar[bool] = True
+    default_result: ClassVar[str] = "ema"
 
     communication_period: int | str = "epoch"
 

@@ -32,6 +32,7 @@ class DynSGD(UpdateRule):
     """
 
     name: ClassVar[str] = "dynsgd"
+    default_result: ClassVar[str] = "ema"
 
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
