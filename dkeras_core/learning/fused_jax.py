@@ -11,6 +11,10 @@ from dkeras_core.learning.batches import mapped, padded
 from dkeras_core.learning.flat import FlatModel
 from dkeras_core.learning.lookahead import Lookahead
 
+# LLVM keeps to vectors of 256 bits by itself. Adam's square roots and divisions, a fifth of a window of small batches,
+# are a quarter faster with 512 where the CPU has them: 6.46 instead of 6.83 ms for 10 steps of 380,402 parameters.
+_OPTIONS = {"xla_cpu_prefer_vector_width": 512}
+
 
 class FusedWindow:
     """Runs up to ``period`` steps in one call: a loop on the device over Keras' stateless model and optimizer.
@@ -49,9 +53,15 @@ class FusedWindow:
         places = {id(variable): number for number, variable in enumerate(self._kept)}
         self._velocities = None if lookahead is None else [places[id(v)] for v in lookahead.velocities]
         self._metrics = None
-        self._window = jax.jit(self._steps, donate_argnums=(2, 3)) if compiled else self._steps
-        self._gradient = jax.jit(self._summed_gradient, donate_argnums=2) if compiled else self._summed_gradient
-        self._step = jax.jit(self._applied, donate_argnums=1) if compiled else self._applied
+        self._window = self._compiled(self._steps, (2, 3))
+        self._gradient = self._compiled(self._summed_gradient, (2,))
+        self._step = self._compiled(self._applied, (1,))
+
+    def _compiled(self, function, donated):
+        if not self._compiles:
+            return function
+        options = _OPTIONS if jax.default_backend() == "cpu" else None
+        return jax.jit(function, donate_argnums=donated, compiler_options=options)
 
     def run(self, xs, ys, ws, x: np.ndarray | None) -> np.ndarray:
         """Train on batches [k, b, ...] and return their k losses; ``x`` is read, then overwritten.
