@@ -11,11 +11,11 @@ import traceback
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DkerasError, StorageError
 from dkeras_core.jobs import report
-from dkeras_core.jobs.causes import cause
 from dkeras_core.jobs.context import STEPS, Context
 from dkeras_core.jobs.progress import Progress
 from dkeras_core.paths import Layout
 from dkeras_core.storage import open_storage
+from dkeras_core.training.causes import cause
 
 
 def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str | None = None) -> int:

@@ -41,6 +41,11 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         super().setParams(**params)
         if getattr(compiled, "compiled", False):
             settings = compiled.get_compile_config() or {}
+            if settings.get("loss_weights") and not self.isSet("loss"):
+                raise ConfigError(
+                    "the model was compiled with loss_weights, which are not supported here",
+                    "compile it without, and scale the losses themselves",
+                )
             for name in ("optimizer", "loss"):
                 if settings.get(name) is not None and not self.isSet(name):
                     self._set(**{name: settings[name]})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from dkeras_core.errors import ConfigError, DataError, TrainingError
 from dkeras_core.rules import rule_from_config
+from dkeras_core.training.causes import cause
 from dkeras_core.training.pieces import PIECE, Layout
 from dkeras_core.training.task import TrainingTask
 
@@ -96,11 +97,11 @@ class SparkLauncher:
         self._thread.start()
 
     def poll(self) -> list[dict] | None:
-        """Return the workers' accounts when all have ended, None while they run; raise what the job raised."""
+        """Return the workers' accounts when all have ended, None while they run; raise the cause of the job's end."""
         if self._thread is not None and self._thread.is_alive():
             return None
         if self._failure is not None:
-            raise self._failure
+            raise cause(self._failure) from self._failure
         return self._accounts
 
     def cancel(self, deadline: float = 20.0) -> None:

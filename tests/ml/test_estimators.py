@@ -178,5 +178,8 @@ def test_a_compiled_model_brings_optimizer_and_loss_along():
     assert (loss["class_name"], loss["config"]["from_logits"]) == ("BinaryCrossentropy", True)
     assert ml.EASGD(model, loss="mse", optimizer="adam").getOrDefault("optimizer") == {"name": "adam"}
     assert ml.EASGD(model, loss=keras.losses.mean_squared_error).getOrDefault("loss") == "mean_squared_error"
+    model.compile("adam", "mse", loss_weights=[2.0])
+    with pytest.raises(ConfigError, match=r"compiled with loss_weights"):
+        ml.EASGD(model)
     with pytest.raises(ConfigError, match=r"has no variables yet"):
         ml.EASGD(keras.Sequential([keras.layers.Dense(1)]))

@@ -239,6 +239,12 @@ def test_what_cannot_be_trained_is_refused_before_a_worker_starts(network, event
         ESTIMATORS["Sequential"](network, workers=2).fit(events)
 
 
+def test_a_row_that_cannot_be_trained_is_named(network, events):
+    bad = events.selectExpr("if(id = 555, array(1D, double('nan'), 0D, 0D), array) as features", "label")
+    with pytest.raises(DataError, match=r"column 'features', row \d+, value 1: nan is not a finite number"):
+        AsynchronousEASGD(network, workers=2).fit(bad)
+
+
 def test_a_keras_model_trained_elsewhere_scores_too(network, events):
     model = KerasModel(network, probabilityCol="p", rawPredictionCol="")
     rows = model.transform(events.limit(50)).collect()

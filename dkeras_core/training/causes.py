@@ -45,6 +45,7 @@ def _lost(executor: str, reason: str) -> ClusterError:
     if _MEMORY.search(reason):
         return ClusterError(
             f"executor {executor} was killed for using more memory than its container has: {reason}",
-            "raise resources.memory_overhead in the pipeline file (or use fewer cores for each executor)",
+            "raise resources.memory_overhead in the pipeline file, or spark.executor.memoryOverhead "
+            "(or use fewer cores for each executor)",
         )
     return ClusterError(f"executor {executor} was lost: {reason}", "look at the log of its container and its node")

@@ -3,7 +3,7 @@
 import pytest
 
 from dkeras_core.errors import ClusterError, DataError, DkerasError
-from dkeras_core.jobs.causes import cause
+from dkeras_core.training.causes import cause
 
 
 class PythonException(Exception):
