@@ -200,8 +200,13 @@ class _Center:
             self.measured = list(self._try(validation))
 
     def _compile(self, model) -> None:
-        metrics = list(self._validation.metrics) if self._validation else None
-        model.compile(loss=self._loss, metrics=metrics or None, jit_compile=False)
+        import keras
+
+        metrics = list(self._validation.metrics) if self._validation else []
+        if len(model.outputs or ()) > 1 and all(isinstance(metric, str) for metric in metrics):
+            metrics = [metrics for _ in model.outputs] if metrics else []  # of each output
+        jit = "auto" if keras.backend.backend() == "jax" else False  # JAX has no other compiler
+        model.compile(loss=self._loss, metrics=metrics or None, jit_compile=jit)
 
     def _try(self, validation: Validation) -> Figures:
         """Evaluate a few rows: Keras looks at metrics, and at whether rows fit the model, only then."""
@@ -233,8 +238,9 @@ class _Center:
         return self._evaluated(self.model, self._validation)
 
     def _evaluated(self, model, rows: Validation) -> Figures:
-        found = model.evaluate(
-            rows.x, rows.y, sample_weight=rows.weights, batch_size=rows.batch_size, verbose=0, return_dict=True
-        )
+        from dkeras_core.learning.batches import structured
+
+        x, y, weights = structured(model, rows.x, rows.y, rows.weights)
+        found = model.evaluate(x, y, sample_weight=weights, batch_size=rows.batch_size, verbose=0, return_dict=True)
         values = {name: round(float(value), 6) for name, value in found.items()}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -30,8 +30,10 @@ def write(folder, rows, seed):
 
 
 @pytest.fixture
-def step(spark, tmp_path, project_root):
-    """step(**overrides) -> (account, the trained model, the run's folder)."""
+def step(spark, tmp_path, project_root, monkeypatch):
+    """step(**overrides) -> (account, the trained model, the run's folder, what the phase says)."""
+    # The test's own process may have used TensorFlow already, with other threads
+    monkeypatch.setattr("dkeras_core.learning.settings.configure_threads", lambda cores: None)
     data = tmp_path / "data"
     write(data / "train", ROWS["train"], 1)
     write(data / "validation", ROWS["validation"], 2)

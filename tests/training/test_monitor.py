@@ -239,6 +239,30 @@ def test_callbacks_are_called_as_in_keras_with_the_centers_weights(watch):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("mapping", [True, False])
+def test_several_inputs_outputs_and_weights_in_any_structure(mapping):
+    import keras
+
+    from dkeras_core.learning.flat import FlatModel
+    from dkeras_core.learning.model_io import to_json
+    from dkeras_core.training.monitor import _Center
+
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    merged = keras.layers.Concatenate()([a, b])
+    p = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros", name="p")(merged)
+    q = keras.layers.Dense(2, kernel_initializer="zeros", name="q")(merged)
+    model = keras.Model({"a": a, "b": b}, {"p": p, "q": q}) if mapping else keras.Model([a, b], [p, q])
+    x = np.ones((6, 3), np.float32), np.ones((6, 2), np.float32)
+    y = np.float32([0, 1] * 3), np.full((6, 2), 2, np.float32)
+    losses = ["binary_crossentropy", "mse"]
+    losses = dict(zip("pq", losses, strict=True)) if mapping else losses
+    rows = Validation(x, y, np.float32([1, 1, 1, 1, 0, 0]), metrics=["mae"])
+    found = _Center(to_json(model), losses, rows).evaluate(FlatModel(model).get(), None)
+    # Keras divides a weighted loss by the number of rows
+    assert found["loss"] == pytest.approx((np.log(2) + 4) * 4 / 6, rel=1e-4)
+    assert found["q_mae"] == pytest.approx(2)
+
+
 def test_what_a_callback_raises_reaches_the_driver(watch):
     import keras
 
