@@ -18,7 +18,8 @@ class History:
         An epoch that ends while the one before it is still evaluated is left out.
     history : dict of str to list
         As in Keras, one value for each entry of ``epoch``: ``loss``, the mean training loss of the workers over the
-        epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not measured, or not finite).
+        epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not measured,
+        or not finite).
     epoch_seconds : list of float
         Time of each entry since the start.
     final : dict of str to float
