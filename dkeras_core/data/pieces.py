@@ -13,7 +13,8 @@ from dkeras_core.data.spool import Spool
 class PieceFeed(Feed):
     """A feed whose ``windows(piece)`` go through the rows of one piece, in the order in which they were spooled.
 
-    It keeps 8 bytes a row for that order. Rows that were spooled piece by piece are read in one stretch.
+    It keeps 8 bytes a row for that order. Rows that were spooled piece by piece are read in one stretch. Nothing is
+    read ahead: a piece is small, and starting a thread for each would cost more.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ class PieceFeed(Feed):
     """
 
     def __init__(self, spool: Spool, *, piece: str, **feed):
-        super().__init__(spool, **feed)
+        super().__init__(spool, prefetch=0, **feed)
         numbers = spool.arrays[piece]
         self._order = np.argsort(numbers, kind="stable")
         found, counts = np.unique(numbers, return_counts=True)
@@ -37,7 +38,11 @@ class PieceFeed(Feed):
             for number, count, end in zip(found, counts, ends, strict=True)
         }
         self.sizes = {number: stretch.stop - stretch.start for number, stretch in self._stretches.items()}
+        self._set = super()._buffers()
         spool.release()
+
+    def _buffers(self) -> list[np.ndarray]:
+        return self._set
 
     def _rows_in(self, epoch: int) -> int:
         return self.sizes[epoch]

@@ -111,7 +111,7 @@ class LBFGS:
         pairs: deque = deque(maxlen=self._history)
         for iteration in range(1, self._iterations + 1):
             direction = two_loop(gradient, pairs)
-            if np.dot(direction, gradient) >= 0:  # rounding has spoilt the curvature: begin again from the gradient
+            if _dot(direction, gradient) >= 0:  # rounding has spoilt the curvature: begin again from the gradient
                 pairs.clear()
                 direction = -gradient
             # Without curvature the gradient's length says nothing about the step: the first one moves by at most 1.
@@ -197,4 +197,5 @@ def _between(low: _Point, high: _Point) -> float:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.dot(a, b))
+    # einsum starts no threads, which would wait for cores that the workers keep busy
+    return float(np.einsum("i,i->", a, b))
