@@ -43,6 +43,7 @@ from dkeras_core.data.spool import Column, Spool
 from dkeras_core.errors import TrainingError
 from dkeras_core.exchange.channel import Channel, Disconnected
 from dkeras_core.rules.dynsgd import DynSGD
+from dkeras_core.rules.easgd import AsynchronousEASGD
 
 
 @pytest.fixture
@@ -167,7 +168,7 @@ def test_a_closed_connection_ends_the_reader():
         except Disconnected as error:
             ended.append(error)
 
-    thread = threading.Thread(target=read)
+    thread = threading.Thread(target=read, daemon=True)  # a reader that spins must not keep the tests from ending
     thread.start()
     theirs.close()
     thread.join(5)
@@ -185,20 +186,35 @@ def together(clients, work):
     assert not any(thread.is_alive() for thread in threads)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watching(AsynchronousEASGD):
+    """Elastic averaging that lets other threads run between reading the center and adding to it."""
+
+    missed: ClassVar[list] = []
+
+    def apply(self, center, message, answer, state, arrival):
+        np.subtract(message, center, out=answer)
+        time.sleep(0.0005)
+        np.add(center, answer, out=center)
+        self.missed.append(float(np.abs(center - message).max()))
+
+
 def test_exchanges_are_atomic(serve, connect):
-    """What is added to the center is subtracted from one worker, whoever else exchanges at that moment."""
-    rule, workers, size = rules.get("asynchronous_easgd"), 4, 20_000
-    server = serve(rule, size=size, workers=workers, shard=8_000)
-    xs = [np.full(size, worker + 1, np.float32) for worker in range(workers)]
+    """With alpha 1 the center is what was sent, unless somebody else committed in between; the sum is conserved."""
+    Watching.missed.clear()
+    rule, workers, exchanges = Watching(moving_rate=1.0), 4, 20
+    server = serve(rule, size=512, workers=workers)  # two shards
+    xs = [np.full(512, worker + 1, np.float32) for worker in range(workers)]
 
     def work(worker, client):
-        for _ in range(30):
+        for _ in range(exchanges):
             rule.receive(xs[worker], client.exchange(xs[worker]), {})
             xs[worker] += np.float32(0.01)
 
     together([connect(server, worker) for worker in range(workers)], work)
+    assert len(Watching.missed) == workers * exchanges * 2 and max(Watching.missed) < 1e-5
     total = server.snapshot()[0] + np.sum(xs, axis=0)
-    np.testing.assert_allclose(total, sum(range(workers + 1)) + workers * 30 * 0.01, rtol=1e-4)
+    np.testing.assert_allclose(total, sum(range(workers + 1)) + workers * exchanges * 0.01, rtol=1e-4)
 
 
 @dataclass(frozen=True, kw_only=True)
