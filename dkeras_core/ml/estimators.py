@@ -34,9 +34,11 @@ def estimator_of(rule: type[Rule]) -> type[DistributedEstimator]:
 
 def _document(rule: type[Rule]) -> str:
     text = inspect.getdoc(rule) or ""
-    first = ("Synchronous: the workers meet in Spark's barrier mode." if rule.synchronous else "Asynchronous.") + (
-        "" if rule.exchanging else " The workers do not exchange before the end."
-    )
+    if rule.local == "pieces":
+        first = "The workers run at once and wait for each other; ``epochs`` and ``optimizer`` have no meaning."
+    else:
+        first = "Synchronous: the workers meet in Spark's barrier mode." if rule.synchronous else "Asynchronous."
+        first += "" if rule.exchanging else " The workers do not exchange before the end."
     return (
         f"{text}\n\n{first} ``fit(df)`` returns a KerasModel; ``explainParams()`` tells the params of all algorithms."
     )

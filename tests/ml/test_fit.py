@@ -11,7 +11,7 @@ from pyspark.ml.linalg import Vectors
 from pyspark.ml.tuning import CrossValidator, CrossValidatorModel, ParamGridBuilder, TrainValidationSplit
 
 from dkeras_core.errors import ConfigError, DataError
-from dkeras_core.ml import EASGD, AsynchronousEASGD, DynSGD, Ensemble, KerasModel
+from dkeras_core.ml import EASGD, AsynchronousEASGD, DynSGD, Ensemble, KerasModel, SandblasterLBFGS
 from dkeras_core.ml.estimators import ESTIMATORS
 
 pytestmark = pytest.mark.slow
@@ -237,6 +237,13 @@ def test_what_cannot_be_trained_is_refused_before_a_worker_starts(network, event
         EASGD(network, featuresCol="a").fit(events)
     with pytest.raises(ConfigError, match=r"0\.9 / 1|sequential|one worker|1 worker"):
         ESTIMATORS["Sequential"](network, workers=2).fit(events)
+
+
+def test_a_search_over_all_rows(network, events):
+    model = SandblasterLBFGS(network, workers=2, iterations=8, batch_size=100, validation_split=0.1).fit(events)
+    losses = model.history.history["loss"]
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.2 and len(losses) <= 8
+    assert model.history.final["val_accuracy"] > 0.9
 
 
 def test_a_row_that_cannot_be_trained_is_named(network, events):
