@@ -211,7 +211,7 @@ KINDS = {
     "a loss of its own": Kind(lambda: stack(model=OwnLoss)),
     "a step of its own": Kind(lambda: stack(model=OwnStep), fused=("no (OwnStep", "no (OwnStep")),
 }
-FAST = ("dropout and normalisation", "two inputs, two outputs")
+FAST = ("dropout and normalisation",)
 
 
 def optimizer_of(kind):
@@ -269,7 +269,7 @@ def test_windows_make_the_steps_of_keras(name):
     assert np.abs(x - start).max() > 1e-3
 
 
-@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("named", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_columns_come_as_tuples_whatever_the_model_calls_them(named):
     """The feed hands out tuples in the order of the columns, and one weight a row."""
     kind = KINDS["named inputs and outputs" if named else "two inputs, two outputs"]

@@ -125,25 +125,6 @@ def test_classes_are_found_in_every_form_of_labels():
         np.testing.assert_array_equal(weights, [[1, 5], [0.5, 0.5]])
 
 
-def test_several_inputs_and_outputs():
-    def build():
-        keras.utils.set_random_seed(1)
-        left, right = keras.Input((WIDTH,)), keras.Input((WIDTH,))
-        both = layers.Add()([layers.Dense(4)(left), layers.Dense(4)(right)])
-        return keras.Model([left, right], [layers.Dense(1, "sigmoid")(both), layers.Dense(1)(both)])
-
-    (a, label, _), (b, _, _) = window(), window(seed=1)
-    ours, reference = build(), build()
-    losses = ["binary_crossentropy", "mse"]
-    local = LocalTrainer(ours, "sgd", losses, batch_size=BATCH, communication_period=TAU)
-    local.window(([a, b], [label, label], None))
-    reference.compile("sgd", losses)
-    for step in range(TAU):
-        reference.train_on_batch([a[step], b[step]], [label[step], label[step]])
-    np.testing.assert_allclose(parameters(ours), parameters(reference), atol=1e-6)
-    assert local.fused == "xla"
-
-
 def test_dropout_draws_anew_in_every_step_and_is_seeded_bit_for_bit():
     # The same batch and a learning rate of zero: without dropout, all losses would be equal.
     features, labels, _ = window(k=1)
@@ -155,24 +136,6 @@ def test_dropout_draws_anew_in_every_step_and_is_seeded_bit_for_bit():
     assert [local.window((features, labels)) for _ in range(6)] == losses
     seed_model(model, 2)
     assert [local.window((features, labels)) for _ in range(6)] != losses
-
-
-@pytest.mark.slow
-def test_loss_scaling_of_mixed_precision():
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential(
-        [
-            keras.Input((WIDTH,)),
-            layers.Dense(9, "relu", dtype="mixed_float16"),
-            layers.Dense(1, "sigmoid", dtype="float32"),
-        ]
-    )
-    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**8)
-    local = trainer(model, optimizer)
-    x = local.flat.get()
-    losses = [local.window(window(), x) for _ in range(15)]
-    assert losses[-1] < losses[0] and np.isfinite(x).all()
-    assert local.fused.startswith(("xla", "graph"))
 
 
 def test_the_rate_schedule_sees_the_steps():
