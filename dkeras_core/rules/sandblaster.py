@@ -29,7 +29,7 @@ class SandblasterLBFGS(Rule):
     any number of workers but for rounding.
 
     Where it differs from the paper: the center lies with the driver, not in shards on other machines, so the driver
-    needs about 16 (history_size + 6) bytes a parameter; and a worker sends each piece's gradient, not a sum of some.
+    needs about 16 (history_size + 5) bytes a parameter; and a worker sends each piece's gradient, not a sum of some.
 
     The loss must be a sum over rows that is the same at every evaluation: no dropout, no batch normalisation.
 
