@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +59,12 @@ class Search(WaitingRoom):
         self._deadline, self._fail, self._stop = deadline, fail, stop
         self._sessions: dict[int, Waiting] = {}
         self._moved = time.monotonic()
+        # Memory that a thread frees stays with it for its next array: one for each connection would keep as many
+        self._arithmetic = ThreadPoolExecutor(1, thread_name_prefix="exchange-search")
+
+    def close(self) -> None:
+        """End the thread; no session calls any more."""
+        self._arithmetic.shutdown()
 
     def hold(self, worker: int, session: Waiting, sizes: Mapping[int, int]) -> None:
         """``worker`` has spooled its rows: so many of each piece."""
@@ -132,9 +139,7 @@ class Search(WaitingRoom):
         with self._changed:
             version = self._coordinator.pieces.version
             try:
-                best = take()
-                if best is None and not self.over:
-                    best = self._coordinator.evaluated(time.monotonic())  # the last that was waited for may have gone
+                best = self._arithmetic.submit(self._taken, take).result()
             except TrainingError as error:
                 problem = error
             else:
@@ -149,6 +154,12 @@ class Search(WaitingRoom):
             self._fail(str(problem))
             if session:
                 session.check_ended()
+
+    def _taken(self, take: Callable[[], np.ndarray | None]) -> np.ndarray | None:
+        best = take()
+        if best is None and not self.over:
+            best = self._coordinator.evaluated(time.monotonic())  # the last worker that was waited for may have gone
+        return best
 
     def _overdue(self) -> str:
         if time.monotonic() - self._moved < self._deadline:

@@ -192,6 +192,8 @@ class ParameterServer:
             if thread.is_alive():
                 session.close()
                 thread.join(5.0)
+        if self._run.search:
+            self._run.search.close()
 
     def __enter__(self) -> Self:
         self.start()
