@@ -21,15 +21,23 @@ class TailAverage:
         self._sampled = [0] * parts
         self._stride = stride
 
-    def update(self, part: int, span: slice, center: np.ndarray, exchanges: int) -> None:
-        """Take one shard of the center after ``exchanges`` exchanges; the caller holds the shard's lock."""
+    def update(
+        self, part: int, span: slice, center: np.ndarray, exchanges: int, scratch: np.ndarray | None = None
+    ) -> None:
+        """Take one shard of the center after ``exchanges`` exchanges; the caller holds the shard's lock.
+
+        ``scratch``, as long as the shard, is overwritten; without it there is a temporary array, whose memory stays
+        with the allocator of the thread.
+        """
         since = exchanges - self._sampled[part]
         if since < min(self._stride, max(1, exchanges // 16)):
             return
         self._sampled[part] = exchanges
         weight = np.float32((ETA + 1) * since / (exchanges + ETA * since))
         average = self.values[span]
-        average += weight * (center - average)
+        step = np.subtract(center, average, out=scratch)
+        np.multiply(step, weight, out=step)
+        np.add(average, step, out=average)
 
 
 class ShardedMean:

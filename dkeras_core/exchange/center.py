@@ -50,7 +50,8 @@ class Center:
     values : float32 array of shape (n,), n > 0
         Initial center; copied. Raises ConfigError for another shape, type, or a value that is not finite.
     workers : int
-        p; the moving average takes a sample every max(16, p) messages, more often at the start.
+        p; the moving average takes a sample every max(16, p) exchanges, more often at the
+        start; of a synchronous rule every round.
     shard : int
         Values in a shard.
     """
@@ -66,7 +67,7 @@ class Center:
         self._counts = [0] * parts
         state = rule.server_state(self.values)
         self._state = [{name: vector[span] for name, vector in state.items()} for span in self.spans]
-        self._tail = TailAverage(self.values, parts, -(-16 // workers) if rule.synchronous else max(16, workers))
+        self._tail = TailAverage(self.values, parts, 1 if rule.synchronous else max(16, workers))
 
     @property
     def exchanges(self) -> int:
@@ -86,7 +87,8 @@ class Center:
 
         ``seen`` is the count of exchanges on this shard when the worker last saw it; the new count is returned.
         ``as_sent`` is the rounding of ``Arrival``.
-        Raises NotFinite, with the center unharmed, when the message holds a value that is not finite.
+        Raises NotFinite, with the center unharmed, when the message holds a value that is not finite. The message may
+        be overwritten.
         """
         span = self.spans[part]
         check_finite(message, span.start, self.size)
@@ -97,7 +99,7 @@ class Center:
                 center, message, answer, self._state[part], Arrival(worker, count, count - seen, 1, as_sent)
             )
             self._counts[part] = count + 1
-            self._tail.update(part, span, center, count + 1)
+            self._tail.update(part, span, center, count + 1, message)
         return count + 1
 
     def meet(
@@ -124,7 +126,7 @@ class Center:
             count = self._counts[part]
             self._rule.apply(center, mean, answer, self._state[part], Arrival(0, count, 0, len(messages), as_sent))
             self._counts[part] = count + 1
-            self._tail.update(part, span, center, count + 1)
+            self._tail.update(part, span, center, count + 1, mean)
 
     def read(self, part: int, out: np.ndarray) -> int:
         """Copy one shard of the center into ``out``; return the count of exchanges on it."""

@@ -14,6 +14,9 @@ import numpy as np
 from dkeras_core.exchange import frames, security
 from dkeras_core.exchange.frames import HEADER_SIZE, TAG_SIZE, VECTORS, FrameError, Header, Kind, PeerError
 
+LOOPBACK = ("127.0.0.1", "::1")
+WINDOW = 2 * 1024 * 1024  # bytes that should fit between two peers without either waiting
+
 
 class Disconnected(PeerError):
     """The other side closed or lost the connection."""
@@ -152,7 +155,7 @@ class Channel:
         """As ``receive``, with a control frame's payload as bytes."""
         begun = self._first(self.timeout if wait is None else wait)
         deadline = time.monotonic() + self.timeout
-        self._fill(self._head[begun:], deadline)
+        self.fill(self._head[begun:], deadline)
         header = frames.unpack(self._head)
         if header.kind in VECTORS:
             self.check_header(self._head, header)
@@ -162,7 +165,7 @@ class Channel:
     def rest_of(self, head: memoryview, header: Header, deadline: float | None = None) -> bytes:
         """The payload of a control frame whose header has been received; its tag is checked."""
         payload = bytearray(header.length)
-        self._fill(memoryview(payload), deadline or time.monotonic() + self.timeout)
+        self.fill(memoryview(payload), deadline or time.monotonic() + self.timeout)
         self.check_header(head, header, payload)
         return bytes(payload)
 
@@ -179,7 +182,7 @@ class Channel:
 
     def receive_into(self, values: np.ndarray, deadline: float) -> None:
         """Fill ``values`` with payload bytes; ``deadline`` is a time of time.monotonic()."""
-        self._fill(memoryview(values).cast("B"), deadline)
+        self.fill(memoryview(values).cast("B"), deadline)
 
     def _first(self, wait: float) -> int:
         """Wait for the first bytes of a frame; how many of the header there are."""
@@ -193,7 +196,8 @@ class Channel:
         self.bytes_received += count
         return count
 
-    def _fill(self, view: memoryview, deadline: float) -> None:
+    def fill(self, view: memoryview, deadline: float) -> None:
+        """Receive exactly ``view``; ``deadline`` is a time of time.monotonic()."""
         done, total = 0, len(view)
         try:
             self._be_patient(self.timeout)
@@ -242,6 +246,14 @@ def prepare(sock: socket.socket) -> None:
     sock.settimeout(None)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # Linux makes the receive window as large as the low-water mark asks for, beyond what SO_RCVBUF may ask for, and
+    # goes on tuning it; the mark itself is put back at once.
+    for mark in (WINDOW, 1):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
+    if hasattr(socket, "TCP_CONGESTION") and sock.getsockname()[0] in LOOPBACK:
+        # Within one machine there is nothing to probe; what paces its packets for a network (BBR) only waits.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
     for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

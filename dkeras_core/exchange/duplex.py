@@ -23,8 +23,6 @@ from dkeras_core.exchange.frames import HEADER_SIZE, FrameError, Header, Kind
 from dkeras_core.exchange.ternary import TernaryEncoder
 from dkeras_core.exchange.wire import Float32, dense
 
-_READ = select.POLLIN | select.POLLHUP | select.POLLERR
-
 
 class Outgoing(NamedTuple):
     """A message ready to travel: its encoding, its bytes in all, and the arrays that hold them, in turn."""
@@ -59,7 +57,7 @@ class Duplex:
         self._parts = [memoryview(buffer).cast("B") for buffer in self._arrivals]
         self._head = memoryview(bytearray(HEADER_SIZE))
         self._poll = select.poll()
-        self._poll.register(channel.sock, select.POLLIN)
+        self._poll.register(channel.sock, select.POLLIN | select.POLLOUT)
 
     def prepare(self, message: np.ndarray) -> Outgoing:
         """What ``exchange`` is to send for a message. Raises TrainingError when it cannot travel."""
@@ -78,72 +76,75 @@ class Duplex:
         another control frame instead (it ends the session), that frame is returned.
         Raises PeerError.
         """
-        channel, sock, poll = self._channel, self._channel.sock, self._poll
-        deadline = time.monotonic() + channel.timeout
+        channel, self._pieces = self._channel, message.pieces
         head = channel.frame_header(Kind.EXCHANGE, 0, message.length, encoding=message.encoding)
-        outgoing = [head, memoryview(next(message.pieces)).cast("B")]
-        self._part, self._done, self._header = 0, 0, None
-        poll.modify(sock, select.POLLIN | select.POLLOUT)
-        while True:
-            left = deadline - time.monotonic()
-            events = poll.poll(left * 1000) if left > 0 else []
-            if not events:
-                raise TimedOut(f"did not complete an exchange within {channel.timeout:g} s")
-            happened = events[0][1]
-            if happened & _READ:
-                control = self._read()
-                if control and control[0].kind is Kind.WAIT:
-                    deadline = time.monotonic() + channel.timeout
-                elif control:
-                    return control
-                if self._part == len(self._parts):
-                    return None
-            if outgoing and happened & select.POLLOUT:
-                outgoing = self._write(outgoing) or [memoryview(p).cast("B") for p in islice(message.pieces, 1)]
-                if not outgoing:
-                    poll.modify(sock, select.POLLIN)
-
-    def _write(self, outgoing: list) -> list:
-        try:
-            count = self._channel.sock.sendmsg(outgoing, (), socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return outgoing
-        except OSError:
-            return []  # the server closed: what it said before is still to be read, and reading tells
-        self._channel.bytes_sent += count
-        if count >= len(outgoing[0]):
-            rest = memoryview(outgoing[-1])[count - len(outgoing[0]) :] if len(outgoing) > 1 else b""
-            return [rest] if len(rest) else []
-        return [memoryview(outgoing[0])[count:], *outgoing[1:]]
-
-    def _read(self) -> tuple[Header, dict[str, Any]] | None:
-        """Take what has arrived: headers and shards, in turn, until nothing is left to read or to expect."""
-        while self._part < len(self._parts):
-            target = self._parts[self._part] if self._header else self._head
-            try:
-                count = self._channel.sock.recv_into(target[self._done :], 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return None
-            except OSError as error:
-                raise Disconnected(f"lost the connection ({error.strerror or error})") from None
-            if not count:
-                raise Disconnected("closed the connection during an exchange")
-            self._channel.bytes_received += count
-            self._done += count
-            if self._done < len(target):
-                continue
-            self._done = 0
-            if self._header:
-                self._down.decode(self._arrivals[self._part], self._values[self._part])
-                self._header = None
-                self._part += 1
-                continue
-            header = frames.unpack(self._head)
-            if header.kind is not Kind.SHARD:
-                return header, frames.decode_control(self._channel.rest_of(self._head, header))
-            self._channel.check_header(self._head, header)
-            expected = (self._part, len(self._parts[self._part]), self._down.code)
-            if (header.part, header.length, header.encoding) != expected:
+        self._outgoing = [head, memoryview(next(message.pieces)).cast("B")]
+        self._deadline = time.monotonic() + channel.timeout
+        self._write()
+        for part, view in enumerate(self._parts):
+            while True:
+                self._fill(self._head)
+                header = frames.unpack(self._head)
+                if header.kind is Kind.SHARD:
+                    break
+                content = frames.decode_control(channel.rest_of(self._head, header))
+                if header.kind is not Kind.WAIT:
+                    return header, content
+                self._deadline = time.monotonic() + channel.timeout
+            channel.check_header(self._head, header)
+            if (header.part, header.length, header.encoding) != (part, len(view), self._down.code):
                 raise FrameError(f"answered with shard {header.part} of {header.length} bytes out of place")
-            self._header = header
+            self._fill(view)
+            self._down.decode(self._arrivals[part], self._values[part])
         return None
+
+    def _fill(self, view: memoryview) -> None:
+        """Receive ``view``; as long as something is to be sent, send whenever the kernel takes it."""
+        while self._outgoing and len(view):
+            view = view[self._receive(view) :]
+        if len(view):
+            try:
+                self._channel.fill(view, self._deadline)
+            except TimedOut:
+                raise self._late() from None
+
+    def _receive(self, view: memoryview) -> int:
+        """Take what has arrived, or else wait until something arrives or can be sent, which is then sent."""
+        channel = self._channel
+        try:
+            count = channel.sock.recv_into(view, 0, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            left = self._deadline - time.monotonic()
+            events = self._poll.poll(left * 1000) if left > 0 else []
+            if not events:
+                raise self._late() from None
+            if events[0][1] & select.POLLOUT:
+                self._write()
+            return 0
+        except OSError as error:
+            raise Disconnected(f"lost the connection ({error.strerror or error})") from None
+        if not count:
+            raise Disconnected("closed the connection during an exchange")
+        channel.bytes_received += count
+        return count
+
+    def _late(self) -> TimedOut:
+        return TimedOut(f"did not complete an exchange within {self._channel.timeout:g} s")
+
+    def _write(self) -> None:
+        """Send as much as the kernel takes at once."""
+        while self._outgoing:
+            try:
+                count = self._channel.sock.sendmsg(self._outgoing, (), socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._outgoing = []  # the server closed: what it said before is still to be read, and reading tells
+                return
+            self._channel.bytes_sent += count
+            while self._outgoing and count >= len(self._outgoing[0]):
+                count -= len(self._outgoing.pop(0))
+            if self._outgoing:
+                self._outgoing[0] = memoryview(self._outgoing[0])[count:]
+            else:
+                self._outgoing = [memoryview(piece).cast("B") for piece in islice(self._pieces, 1)]
