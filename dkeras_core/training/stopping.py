@@ -19,6 +19,10 @@ _LESS_IS_BETTER = (
     "log_cosh",
     "mse",
     "mae",
+    "mape",
+    "msle",
+    "bce",
+    "kld",
     "false_",
 )
 
@@ -72,5 +76,5 @@ class Stopping:
             return -math.inf if value is None else math.inf
         mode = self._early.mode
         if mode == "auto":
-            mode = "min" if any(word in self._early.monitor for word in _LESS_IS_BETTER) else "max"
+            mode = "min" if any(word in self._early.monitor.lower() for word in _LESS_IS_BETTER) else "max"
         return self._best - value if mode == "min" else value - self._best
