@@ -113,8 +113,8 @@ class Simulation:
         self.server_state = rule.server_state(self.center)
         self.exchanges = 0
         self.staleness = 0
-        stride = -(-16 // len(parts)) if rule.synchronous else max(16, len(parts))
-        self._tail = TailAverage(self.center, 1, stride if rule.exchanging else 1)
+        stride = 1 if rule.synchronous or not rule.exchanging else max(16, len(parts))  # as exchange.center has it
+        self._tail = TailAverage(self.center, 1, stride)
         self._period = period
         self._answer = np.empty_like(x0)
         self._rate = rate * scale
