@@ -9,6 +9,7 @@ from dkeras_core.errors import ConfigError
 
 HIGGS = Path(__file__).parents[1] / "dags" / "pipelines" / "higgs.yaml"
 TEXT = HIGGS.read_text()
+LOSS = "loss: binary_crossentropy"  # a line of the example that another setting can take the place of
 
 
 def test_the_example_loads_and_survives_a_round_trip():
@@ -37,21 +38,21 @@ def test_the_example_loads_and_survives_a_round_trip():
         ("moving_rate: 0.5", "moving_rate: 1.5", None, ["moving_rate", "1.5"]),
         ("moving_rate: 0.5", "movin_rate: 0.5", None, ["movin_rate", "moving_rate"]),
         ("root: /dkeras", "root: dkeras", 0, ["root", "absolute"]),
-        ("loss: binary_crossentropy", "result: meen", 0, ["training.result", "did you mean 'mean'"]),
+        (LOSS, "result: meen", 0, ["training.result", "did you mean 'mean'"]),
         (
-            "loss: binary_crossentropy",
+            LOSS,
             "learning_rate_scaling: fast",
             0,
             ["learning_rate_scaling = 'fast'", "auto, none, or a number"],
         ),
-        ("loss: binary_crossentropy", "learning_rate_scaling: 0", 0, ["learning_rate_scaling = 0", "above 0"]),
-        ("loss: binary_crossentropy", "wire: bf16", 0, ["training.wire", "did you mean 'bfloat16'"]),
-        ("loss: binary_crossentropy", "exchange_share: 5", 0, ["training.exchange_share = 5", "less than 1"]),
-        ("loss: binary_crossentropy", "class_weight: {2: 1.0}", 0, ["training.class_weight: the classes are 0", "not 2"]),
-        ("loss: binary_crossentropy", "validation: {row: 5}", 0, ["training.validation.row", "did you mean 'rows'"]),
-        ("loss: binary_crossentropy", "early_stopping: {monitor: accuracy}", 0, ["cannot monitor 'accuracy'", "val_<metric>"]),
-        ("loss: binary_crossentropy", "early_stopping: {patience: 3}", 0, ["training.early_stopping", "set split.validation"]),
-        ("loss: binary_crossentropy", "loss: 5", 0, ["training.loss = 5", "by name"]),
+        (LOSS, "learning_rate_scaling: 0", 0, ["learning_rate_scaling = 0", "above 0"]),
+        (LOSS, "wire: bf16", 0, ["training.wire", "did you mean 'bfloat16'"]),
+        (LOSS, "exchange_share: 5", 0, ["training.exchange_share = 5", "less than 1"]),
+        (LOSS, "class_weight: {2: 1.0}", 0, ["training.class_weight: the classes are 0", "not 2"]),
+        (LOSS, "validation: {row: 5}", 0, ["training.validation.row", "did you mean 'rows'"]),
+        (LOSS, "early_stopping: {monitor: accuracy}", 0, ["cannot monitor 'accuracy'", "val_<metric>"]),
+        (LOSS, "early_stopping: {patience: 3}", 0, ["training.early_stopping", "set split.validation"]),
+        (LOSS, "loss: 5", 0, ["training.loss = 5", "by name"]),
     ],
 )
 def test_a_mistake_is_named_with_file_line_key_and_reason(before, after, where, parts):
