@@ -108,7 +108,7 @@ class Training(Section):
     join_deadline: float = Field(180.0, gt=0, description="seconds until every worker must have joined")
     silence_deadline: float = Field(300.0, gt=0, description="seconds a worker may be silent before it counts as lost")
     barrier_deadline: float = Field(
-        300.0, gt=0, description="seconds that the workers of a synchronous algorithm wait for the last of a round"
+        300.0, gt=0, description="seconds that workers that meet wait for one that is not there, or silent so long"
     )
 
     # Of a union, pydantic would tell one mistake for each of its types; these tell one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class _Member:
     heard: float = field(default_factory=time.monotonic)
     report: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
+    left: float | None = None
     late: int = 0
     late_seconds: float = 0.0
 
@@ -123,7 +125,7 @@ class Members:
 
         def leave(member: _Member) -> None:
             nonlocal unfinished
-            member.connection = None
+            member.connection, member.left = None, time.monotonic()
             if member.state == "joined":
                 member.state, member.reason, unfinished = "dropped" if dropped else "lost", reason, True
 
@@ -155,6 +157,14 @@ class Members:
         """Whether the worker is connected or has finished."""
         member = self._table.get(worker)
         return bool(member) and member.state in ("joined", "finished")
+
+    def away(self, worker: int) -> float:
+        """Seconds since the worker was lost, or last heard of when it is connected; infinite before it has joined."""
+        member = self._table.get(worker)
+        if member is None:
+            return math.inf
+        # One that was lost while it waited had nothing to say before
+        return time.monotonic() - (member.heard if member.left is None else member.left)
 
     def whereabouts(self, worker: int) -> str:
         """The worker, its host, when it was last heard of and why it was lost, as messages show it."""

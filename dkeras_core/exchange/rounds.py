@@ -39,7 +39,8 @@ class Rounds(WaitingRoom):
     wire : Dense
         How answers travel.
     deadline : float
-        Seconds that a shard may wait for its last message.
+        Seconds that a shard may wait for a worker that is away so long: not joined, lost, or connected but silent. One
+        that is at work and reports is waited for as long as it takes.
     fail : callable
         Is given what ends the run: who is missing after the deadline, or a mean that is not finite.
     """
@@ -165,5 +166,8 @@ class Rounds(WaitingRoom):
             return self._problem
         if not self._deposits or time.monotonic() - min(d.at for d in self._deposits.values()) < self._deadline:
             return ""
-        missing = "; ".join(self._members.whereabouts(worker) for worker in self._missing())
+        away = [worker for worker in self._missing() if self._members.away(worker) >= self._deadline]
+        if not away:
+            return ""
+        missing = "; ".join(map(self._members.whereabouts, away))
         return f"the other workers have waited {self._deadline:g} s in a synchronous round for {missing}"

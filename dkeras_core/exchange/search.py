@@ -38,7 +38,8 @@ class Search(WaitingRoom):
     center : Center
         Takes the best x after each iteration.
     deadline : float
-        Seconds without any result that a worker waits before the run fails, naming who is missing.
+        Seconds without any result that a worker waits for others that are away so long (not joined, lost, or
+        connected but silent) before the run fails, naming them.
     fail : callable
         Is given what ends the run.
     stop : callable
@@ -167,14 +168,18 @@ class Search(WaitingRoom):
         pieces, where = self._coordinator.pieces, self._members.whereabouts
         waited = f"the other workers have waited {self._deadline:g} s for "
         if pieces.awaited:
-            return f"{waited}{'; '.join(map(where, pieces.awaited))}, to spool their rows"
+            away = list(filter(self._away, pieces.awaited))
+            return f"{waited}{'; '.join(map(where, away))}, to spool their rows" if away else ""
         missing = []
-        for piece, workers in list(pieces.open.items())[:NAMED]:
-            if workers:
-                missing.append(f"piece {piece} of the rows, with {' and '.join(map(where, workers))}")
-            else:
-                missing.append(f"piece {piece} of the rows, which was with {where(piece % self._members.expected)}")
-        return waited + "; ".join(missing)
+        for piece, workers in pieces.open.items():
+            home = piece % self._members.expected
+            if all(map(self._away, workers or [home])):
+                whose = f"with {' and '.join(map(where, workers))}" if workers else f"which was with {where(home)}"
+                missing.append(f"piece {piece} of the rows, {whose}")
+        return waited + "; ".join(missing[:NAMED]) if missing else ""
+
+    def _away(self, worker: int) -> bool:
+        return self._members.away(worker) >= self._deadline
 
 
 def sizes_of(content: dict[str, Any]) -> dict[int, int]:

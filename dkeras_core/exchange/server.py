@@ -69,8 +69,8 @@ class ParameterServer:
     silence_deadline : float
         Seconds without any frame after which a worker is taken for lost.
     barrier_deadline : float
-        Seconds that a synchronous round waits for its last worker, or a worker without a piece for any result, before
-        the run fails, naming who is missing.
+        Seconds that a synchronous round, or a worker without a piece, waits for workers that have not joined, are lost
+        or are silent so long, before the run fails, naming them. Who is at work and reports is waited for.
     warm_start : bool
         Let the other workers' ``Client.center`` wait until worker 0 has led (``Client.lead``). The run fails when
         nobody holds worker 0's place for ``barrier_deadline``.

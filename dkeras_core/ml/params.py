@@ -186,7 +186,7 @@ class TrainingParams(ScoringParams, HasLabelCol, HasWeightCol, HasValidationIndi
     )
     barrier_deadline = param(
         "barrier_deadline",
-        "seconds that the workers of a synchronous algorithm wait for the last one",
+        "seconds that workers that meet wait for one that has not joined, is lost, or is silent so long",
         number(float, at_least=0.0),
     )
     seed = param("seed", "seed of initial weights, order of the rows, dropout and the validation split", of_type(int))

@@ -75,7 +75,7 @@ class TrainingSettings:
     wire : str
         How dense vectors travel: "float32", "bfloat16" or "float16".
     barrier_deadline : float
-        Seconds that the workers of a synchronous rule wait for the last one of a round.
+        Seconds that workers wait for another that has not joined, is lost, or is silent so long.
     early_stopping : EarlyStopping or None
         When to end before the epochs are over.
     target_loss : float or None

@@ -190,11 +190,12 @@ def test_who_waits_hears_from_the_server_and_outlasts_its_own_timeout(serve, con
     done()
 
 
-def test_the_deadline_names_who_is_missing_and_fails_the_run(serve, connect, background, monkeypatch):
+def test_the_deadline_names_who_is_missing_and_fails_the_run(serve, connect, eventually, monkeypatch):
     monkeypatch.setattr(waiting_module, "BEAT", 0.05)
     server = serve(Averaging(), workers=4, barrier_deadline=0.3)
     early, absent, lost = connect(server, 0), connect(server, 1), connect(server, 3)
     lost.close("spool is full")
+    eventually(lambda: server.status().lost)
     with pytest.raises(TrainingError) as caught:
         early.exchange(full(1))
     message = caught.value.what
@@ -204,6 +205,40 @@ def test_the_deadline_names_who_is_missing_and_fails_the_run(serve, connect, bac
     with pytest.raises(TrainingError, match="synchronous round"):
         absent.exchange(full(1))
     assert "synchronous round" in server.status().failure
+
+
+def test_one_that_is_slow_but_reports_is_waited_for(serve, connect, background, monkeypatch):
+    monkeypatch.setattr(waiting_module, "BEAT", 0.05)
+    server = serve(Averaging(), workers=2, barrier_deadline=0.3)
+    slow = connect(server, 1)
+    answer = background(lambda: connect(server, 0).exchange(full(1)))
+    for _ in range(12):
+        time.sleep(0.05)
+        assert slow.report({}) is None
+    np.testing.assert_array_equal(slow.exchange(full(3)), full(2))
+    np.testing.assert_array_equal(answer(), full(2))
+
+
+def test_one_that_is_lost_after_a_long_wait_still_has_the_deadline_to_come_back(
+    serve, connect, background, waiting, eventually, monkeypatch
+):
+    monkeypatch.setattr(waiting_module, "BEAT", 0.05)
+    server = serve(Averaging(), workers=3, barrier_deadline=0.4)
+    slow, lost = connect(server, 2), connect(server, 1)
+    answer = background(lambda: connect(server, 0).exchange(full(1)))
+    waits = background(lambda: lost.exchange(full(100)))
+    waiting(server, 1)
+    for _ in range(12):
+        time.sleep(0.05)
+        slow.report({})
+    lost.close()
+    with pytest.raises(ExchangeError):
+        waits()
+    eventually(lambda: server.status().lost)
+    again = background(lambda: connect(server, 1, attempt=1).exchange(full(3)))
+    slow.exchange(full(5))
+    np.testing.assert_array_equal(answer(), full(3))
+    np.testing.assert_array_equal(again(), full(3))
 
 
 def test_who_came_last_and_for_how_long(serve, connect):

@@ -8,6 +8,7 @@ import pytest
 
 from dkeras_core import rules
 from dkeras_core.errors import ExchangeError, TrainingError
+from dkeras_core.exchange import waiting as waiting_module
 from dkeras_core.exchange.frames import Kind
 from dkeras_core.rules.sandblaster import PieceResult
 
@@ -154,6 +155,30 @@ def test_who_does_not_answer_is_named(search, connect, present, message):
     client.hold(holds(0, 2, 1))
     with pytest.raises(TrainingError, match=message):
         finish(client)
+
+
+@pytest.mark.parametrize("spooling", [True, False])
+def test_who_is_slow_but_reports_is_waited_for(search, connect, monkeypatch, spooling):
+    monkeypatch.setattr(waiting_module, "BEAT", 0.05)
+    server = search(2, copies=1, iterations=1, server={"barrier_deadline": 0.3})
+    client, other = connect(server, 0), connect(server, 1)
+    client.hold(holds(0, 2, 1))
+    if not spooling:
+        other.hold(holds(1, 2, 1))
+    task = None if spooling else other.work()
+    seen = []
+    waits = threading.Thread(target=lambda: seen.append(finish(client)))
+    waits.start()
+    for _ in range(12):
+        time.sleep(0.05)
+        other.report({})
+    if spooling:
+        other.hold(holds(1, 2, 1))
+        task = other.work()
+    while task is not None:
+        task = other.work(*result_of(task))
+    waits.join(5)
+    assert seen == [True] and server.status().search.ended == "1 iterations are done"
 
 
 def test_the_driver_ends_it_early(search, connect):
