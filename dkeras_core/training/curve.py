@@ -13,7 +13,8 @@ class Curve:
     """Collects the workers' reports; safe to call from the server's threads.
 
     A report holds ``rows`` (trained so far by this attempt) and ``loss`` (the mean since its last report with one),
-    and perhaps ``seconds``: what went so far into compute, exchange and wait.
+    and perhaps ``seconds``: what went so far into compute, exchange and wait. A worker that is started again begins
+    its line and its rows again; the totals of the loss keep what its earlier attempts trained.
     """
 
     def __init__(self):
@@ -23,7 +24,9 @@ class Curve:
         self._stride: dict[int, int] = {}
         self._seen: dict[int, int] = {}
         self._last: dict[int, tuple[int, float | None]] = {}
-        self._sums: dict[int, tuple[int, float]] = {}  # rows whose loss is known, and the sum of their losses
+        self._attempts: dict[int, int] = {}
+        self._known: dict[int, int] = {}  # rows of this attempt whose loss is in the totals
+        self._totals = (0, 0.0)  # these rows of all attempts, and the sum of their losses; never go back
         self._seconds: dict[int, dict[str, float]] = {}
         self._window: list[tuple[float, int]] = []
 
@@ -31,15 +34,19 @@ class Curve:
         """Take one report; when a worker has too many points every second one is dropped."""
         with self._lock:
             rows, loss = int(report.get("rows", 0)), report.get("loss")
-            if rows < self._last.get(worker, (0, None))[0]:  # a newer attempt begins again
+            if attempt < self._attempts.get(worker, attempt):
+                return  # an older attempt's last word
+            if attempt > self._attempts.setdefault(worker, attempt):
+                self._attempts[worker] = attempt
                 self._points.pop(worker, None)
-                self._sums.pop(worker, None)
+                self._known.pop(worker, None)
             self._last[worker] = (rows, loss)
             self._seconds[worker] = report.get("seconds") or self._seconds.get(worker, {})
             if loss is None:
                 return
-            known, total = self._sums.get(worker, (0, 0.0))
-            self._sums[worker] = (rows, total + float(loss) * (rows - known))
+            new = rows - self._known.get(worker, 0)
+            self._known[worker] = rows
+            self._totals = (self._totals[0] + new, self._totals[1] + float(loss) * new)
             seen = self._seen[worker] = self._seen.get(worker, -1) + 1
             stride = self._stride.setdefault(worker, 1)
             if seen % stride:
@@ -76,9 +83,9 @@ class Curve:
         return round(lost / whole, 4) if whole else None
 
     def totals(self) -> tuple[int, float]:
-        """Rows of all workers whose loss is known, and the sum of the losses over them."""
+        """Rows of all workers and attempts whose loss is known, and the sum of the losses over them."""
         with self._lock:
-            return sum(rows for rows, _ in self._sums.values()), sum(total for _, total in self._sums.values())
+            return self._totals
 
     def latest(self) -> dict[int, tuple[int, float]]:
         """Rows and loss of each worker's last report."""

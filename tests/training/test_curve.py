@@ -38,3 +38,17 @@ def test_a_newer_attempt_begins_its_line_again():
     curve.add(0, 1, {"rows": 50, "loss": 0.5})
     assert [point["rows"] for point in curve.points()] == [50]
     assert curve.state(4000, SETTINGS)["rows"] == 50
+
+
+def test_totals_never_go_back_when_a_worker_is_started_again():
+    curve = Curve()
+    curve.add(0, 3, {"rows": 900, "loss": 0.5})
+    curve.add(1, 4, {"rows": 100, "loss": 1.0})
+    assert curve.totals() == (1000, 550.0)
+    curve.add(0, 7, {"state": "spooling"})
+    assert curve.totals() == (1000, 550.0)
+    curve.add(0, 7, {"rows": 100, "loss": 0.25})
+    curve.add(0, 3, {"rows": 950, "loss": 9.0})  # the lost attempt's last word
+    curve.add(0, 7, {"rows": 300, "loss": 0.5})
+    assert curve.totals() == (1300, 675.0)
+    assert curve.latest()[0] == (300, 0.5)

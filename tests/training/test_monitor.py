@@ -97,6 +97,18 @@ def test_each_epoch_has_the_workers_loss_and_the_centers_figures(watch):
     assert monitor.values == {"validation": {"epoch": 2, "val_loss": told["val_loss"][1], "val_accuracy": 1.0}}
 
 
+def test_a_worker_that_is_started_again_does_not_reach_the_target(watch):
+    monitor, _, curve = watch(validation=False, target_loss=0.1)
+    curve.add(0, 0, {"rows": 90, "loss": 0.6})
+    curve.add(1, 0, {"rows": 90, "loss": 0.6})
+    epoch(monitor, 1)
+    curve.add(1, 1, {"rows": 40, "loss": 0.7})  # less than its first attempt had trained
+    curve.add(0, 0, {"rows": 170, "loss": 0.55})
+    epoch(monitor, 2)
+    assert monitor.history.history["loss"] == pytest.approx([0.6, (0.7 * 40 + 0.55 * 80) / 120])
+    assert monitor.stop is None
+
+
 def test_the_result_is_evaluated_and_the_last_epoch_too(watch):
     monitor, server, _ = watch()
     server.scale(1)
