@@ -106,7 +106,7 @@ def warnings(settings: TrainingSettings, accounts: list[dict[str, Any]]) -> list
 
 def _departures(accounts, trained):
     """Workers that had nothing to do, dropped out, or were started again."""
-    idle = [account for account in accounts if not account["rows"]]
+    idle = [account for account in accounts if not account["rows"] and not account.get("dropped")]
     if idle:
         yield f"{len(idle)} of {len(accounts)} workers were given no rows; use fewer workers"
     for account in accounts:

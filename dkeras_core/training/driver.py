@@ -20,6 +20,7 @@ from dkeras_core.training.account import check_rows, make_account
 from dkeras_core.training.curve import Curve
 from dkeras_core.training.events import EventLog
 from dkeras_core.training.history import History
+from dkeras_core.training.lost import LostWorkers
 from dkeras_core.training.monitor import Monitor
 from dkeras_core.training.settings import EarlyStopping, ServerSettings, TrainingSettings
 from dkeras_core.training.task import TrainingTask
@@ -35,9 +36,6 @@ __all__ = [
     "Validation",
     "train",
 ]
-
-# What a worker says when it leaves with an error that another attempt would meet again
-FATAL = ("TrainingError:", "DataError:", "ConfigError:", "StorageError:")
 
 
 class Launcher(Protocol):
@@ -118,7 +116,8 @@ def train(
     DataError
         Fewer rows than workers.
     TrainingError
-        No worker joined in time, a worker was lost for good, or rows trained differ from rows in.
+        No worker joined in time, a worker was lost for good, or rows trained differ from rows in. What a worker gave
+        up for is raised in its own class.
     """
     if settings.rows < settings.workers:
         raise DataError(
@@ -203,6 +202,7 @@ def _watch(server, launcher, settings, curve, monitor, observe, events, interval
     """Follow the run until all workers have ended; notice those that never came, and when it is time to stop."""
     total = settings.rows * settings.epochs
     joined_by = time.monotonic() + settings.join_deadline
+    lost = LostWorkers(settings.join_deadline)
     while True:
         accounts = launcher.poll()
         status = server.status()
@@ -218,9 +218,11 @@ def _watch(server, launcher, settings, curve, monitor, observe, events, interval
         if monitor.stop and monitor.history.stopped is None:
             monitor.history.stopped = monitor.stop
             server.request_stop(monitor.stop)
-        for worker in status.workers:
-            if worker.state == "lost" and worker.reason.startswith(FATAL):
-                raise TrainingError(f"worker {worker.worker} on {worker.host} gave up: {worker.reason}")
+        lost.check(status)
+        accounts = lost.without(status)
+        if accounts is not None:
+            launcher.cancel()
+            return accounts
         if status.joined == 0 and time.monotonic() > joined_by:
             raise TrainingError(
                 f"no worker joined within {settings.join_deadline:.0f} s: {launcher.describe()}",

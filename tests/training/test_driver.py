@@ -1,5 +1,6 @@
 """Driver, workers, exchange, feed and learning together, without Spark: the workers are threads of this process."""
 
+import threading
 import time
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dkeras_core import rules
-from dkeras_core.errors import DataError, TrainingError
+from dkeras_core.errors import ConfigError, DataError, StorageError, TrainingError
 from dkeras_core.training.events import EventLog
 
 FEATURES = 4
@@ -161,3 +162,58 @@ def test_nobody_comes(run, thread_launcher, tmp_path):
     launcher.poll = lambda: None
     with pytest.raises(TrainingError, match=r"no worker joined within 0 s: 0 threads"):
         run([[]], rows=1, launcher=launcher, join_deadline=0.2)
+
+
+class TestLost:
+    """What the launcher never tells: its ``poll`` says that the workers run, as Spark's does between attempts."""
+
+    @pytest.fixture
+    def silent(self, thread_launcher, tmp_path, monkeypatch):
+        """silent(parts) -> a launcher that tells nothing; the threads of its workers end when it cancels them."""
+        monkeypatch.setattr("dkeras_core.training.lost.GRACE", 0.1)
+
+        def make(parts):
+            launcher = thread_launcher(parts, tmp_path)
+            launcher.poll, launcher.released, cancel = lambda: None, threading.Event(), launcher.cancel
+            launcher.cancel = lambda: (launcher.released.set(), cancel())
+            return launcher
+
+        return make
+
+    @pytest.mark.parametrize("kind", [ConfigError, DataError, StorageError, TrainingError])
+    def test_what_a_worker_gave_up_for_ends_the_run_in_its_own_class(self, run, silent, kind):
+        def broken():
+            raise kind("column 'age', row 7: no number", "drop that row\nor fill it")
+            yield
+
+        with pytest.raises(kind, match=r"worker 0 on .* gave up: column 'age', row 7: no number") as caught:
+            run([[]], rows=1, launcher=silent([broken()]))
+        assert type(caught.value) is kind and caught.value.next_step == "drop that row\nor fill it"
+
+    def test_an_error_that_another_attempt_may_not_meet_is_waited_for(self, run, silent):
+        def broken():
+            raise OSError("the disk is full")
+            yield
+
+        with pytest.raises(
+            TrainingError, match=r"worker 0 on .* was lost \(gave up: OSError: .*joined for 1 s"
+        ) as caught:
+            run([[]], rows=1, launcher=silent([broken()]), join_deadline=1.0)
+        assert "training.join_deadline" in caught.value.next_step
+
+    def test_a_worker_that_hangs_ends_the_run(self, run, silent):
+        def hanging():
+            assert launcher.released.wait(20)
+            yield from ()
+
+        launcher = silent([hanging()])
+        with pytest.raises(TrainingError, match=r"worker 0 on .* was lost \(.*0.2 s.*\), and no new attempt of it has"):
+            run([[]], rows=1, launcher=launcher, silence_deadline=0.2, join_deadline=1.0)
+        assert launcher.cancelled
+
+    def test_a_run_that_has_failed_in_the_server_ends(self, run, silent, monkeypatch):
+        from dkeras_core.training.curve import Curve
+
+        monkeypatch.setattr(Curve, "add", lambda *report: 1 / 0)
+        with pytest.raises(TrainingError, match="ZeroDivisionError"):
+            run([[]], rows=1, launcher=silent([[]]))

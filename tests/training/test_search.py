@@ -1,5 +1,6 @@
 """Sandblaster L-BFGS from the rows to the result: the optimum of a convex model, whoever computes which piece."""
 
+import threading
 import time
 
 import numpy as np
@@ -84,6 +85,29 @@ def test_it_ends_at_the_target(search, monkeypatch):
     outcome, _ = search(1, target_loss=0.5)
     assert outcome.account["stopped"].startswith("loss 0.") and "target 0.5" in outcome.account["stopped"]
     assert outcome.account["search"]["ended"] == outcome.account["stopped"]
+
+
+def test_it_does_not_wait_for_a_holder_that_hangs(search, monkeypatch, thread_launcher, tmp_path):
+    """Worker 1 is lost with its first piece and never ends; worker 0 holds that piece too."""
+    from dkeras_core.training.search_worker import SearchRun
+
+    released, compute, cancel = threading.Event(), SearchRun._compute, thread_launcher.cancel
+
+    def hanging(self, *task):
+        if self._worker == 1:
+            self._client.close("RuntimeError: the network is gone")
+            assert released.wait(60)
+        return compute(self, *task)
+
+    monkeypatch.setattr(SearchRun, "_compute", hanging)
+    monkeypatch.setattr(thread_launcher, "cancel", lambda self: (released.set(), cancel(self)))
+    monkeypatch.setattr("dkeras_core.training.lost.GRACE", 0.1)
+    outcome, _ = search(2, join_deadline=3.0)
+    account = outcome.account
+    assert account["search"]["ended"]
+    assert [worker["pieces"] for worker in account["workers"]] == [8 * account["search"]["evaluations"], 0]
+    assert "the network is gone" in account["workers"][1]["dropped"]
+    assert "worker 1 on" in account["warnings"][0] and "dropped out" in account["warnings"][0]
 
 
 def test_layers_that_change_the_loss_are_refused(search):
