@@ -150,6 +150,7 @@ class Training(Section):
             overlap=self.overlap,
             warm_start=self.warm_start or 0,
             early_stopping=self.early_stopping,
+            wire=self.wire,
         ):
             yield f"training.{setting}", reason
         if self.early_stopping and self.early_stopping.monitor != "loss" and not validation:

@@ -78,6 +78,7 @@ def test_a_mistake_is_named_with_file_line_key_and_reason(before, after, where, 
         (["algorithm={name: sequential}"], "training", ["training.workers: ", "sequential"]),
         (["algorithm={name: gradient_averaging}", "training.overlap=true"], "training", ["training.overlap: "]),
         (["algorithm={name: averaging}", "training.warm_start=50"], "training", ["training.warm_start: "]),
+        (["algorithm={name: diloco}", "training.wire=bfloat16"], "training", ["training.wire: ", "use float16"]),
     ],
 )
 def test_settings_that_the_algorithm_cannot_have_are_named_with_the_reason(overrides, line, parts):

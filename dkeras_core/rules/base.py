@@ -89,6 +89,9 @@ class Rule:
     ``published`` gives it), "ema" of the center, or "ensemble", all of the workers' last vectors."""
     wire: ClassVar[str] = "dense"
     """How messages travel: "dense", or "ternary" when every value of a message is -t, 0 or t, with one t a message."""
+    whole_vectors: ClassVar[bool] = False
+    """Whether what was learnt survives an exchange only in x and the center as they travelled: then a wire of few
+    digits loses all steps that are smaller than its rounding, again and again, and training stalls."""
     lookahead: ClassVar[bool] = False
     """Whether x is to be the paper's x of Nesterov's method, not the look-ahead point that Keras' SGD keeps."""
 

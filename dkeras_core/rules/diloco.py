@@ -39,6 +39,7 @@ class DiLoCo(CenterRule):
 
     name: ClassVar[str] = "diloco"
     synchronous: ClassVar[bool] = True
+    whole_vectors: ClassVar[bool] = True
     default_result: ClassVar[str] = "ema"
 
     outer_momentum: float = 0.5

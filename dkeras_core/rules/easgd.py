@@ -83,6 +83,7 @@ class EASGD(AsynchronousEASGD):
 
     name: ClassVar[str] = "easgd"
     synchronous: ClassVar[bool] = True
+    whole_vectors: ClassVar[bool] = True
 
     moving_rate: float | str = "paper"
 

@@ -30,6 +30,7 @@ class ModelAveraging(CenterRule):
 
     name: ClassVar[str] = "model_averaging"
     synchronous: ClassVar[bool] = True
+    whole_vectors: ClassVar[bool] = True
     default_result: ClassVar[str] = "ema"
 
     def apply(

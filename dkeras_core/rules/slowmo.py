@@ -38,6 +38,7 @@ class SlowMo(CenterRule):
 
     name: ClassVar[str] = "slowmo"
     synchronous: ClassVar[bool] = True
+    whole_vectors: ClassVar[bool] = True
     default_result: ClassVar[str] = "ema"
 
     slow_momentum: float = 0.5

@@ -121,12 +121,11 @@ class TrainingSettings:
                 overlap=self.overlap,
                 warm_start=self.warm_start,
                 early_stopping=self.early_stopping,
+                wire=self.wire,
             )
         )
         if self.wire not in WIRES:
             found.append(("wire", f"must be one of {', '.join(WIRES)}, not {self.wire!r}"))
-        if self.wire != "float32" and self.rule.local == "pieces":
-            found.append(("wire", f"{self.rule.name} takes differences of nearly equal gradients, which need float32"))
         if self.on_nonfinite not in ("stop", "drop"):
             found.append(("on_nonfinite", f'must be "stop" or "drop", not {self.on_nonfinite!r}'))
         if found:
@@ -160,6 +159,7 @@ def contradictions(
     overlap: bool,
     warm_start: int,
     early_stopping: Any,
+    wire: str,
 ) -> Iterator[tuple[str, str]]:
     """Yield (setting, reason) for what this rule cannot do; ``early_stopping`` is anything with a ``monitor``."""
     try:
@@ -182,6 +182,14 @@ def contradictions(
     if warm_start and not rule.exchanging:
         why = "never exchange" if apart else "make no steps of their own"
         yield "warm_start", f"workers of {rule.name} {why}, so none can go ahead for the others"
+    if wire != "float32" and searches:
+        yield "wire", f"{rule.name} takes differences of nearly equal gradients, which need float32"
+    if wire == "bfloat16" and rule.whole_vectors:
+        yield (
+            "wire",
+            f"workers of {rule.name} go on from whole vectors, in which bfloat16 rounds away steps of less than 0.4 % "
+            "of a parameter; use float16, or float32 for small learning rates",
+        )
     if early_stopping and early_stopping.monitor != "loss" and not watches_center(rule, workers):
         yield (
             "early_stopping",

@@ -18,10 +18,11 @@ class Simulation:
 
     Asynchronous rules: random speeds, exchanges served one by one, shards at different times. With ``delay``, a
     worker goes on with its local steps while its exchange is under way, and gets the answer up to that many steps
-    late. Synchronous rules: rounds, with the mean of the messages in the order of the workers.
+    late. Synchronous rules: rounds, with the mean of the messages in the order of the workers. ``as_sent`` rounds
+    what travels, in place.
     """
 
-    def __init__(self, rule, workers, x0, seed=0, delay=0, shards=2):
+    def __init__(self, rule, workers, x0, seed=0, delay=0, shards=2, as_sent=lambda values: None):
         self.rule = rule.for_workers(workers)
         self.random = np.random.default_rng(seed)
         self.center = x0.copy()
@@ -34,22 +35,26 @@ class Simulation:
         self.xs = [x0.copy() for _ in range(workers)]
         self.states = [self.rule.worker_state(x) for x in self.xs]
         self.seen = [[0] * len(spans) for _ in self.xs]
-        self.delay = delay
+        self.delay, self.as_sent = delay, as_sent
         self.staleness = [0]
 
     def message(self, worker, vector=None, steps=None) -> np.ndarray:
         """The worker's message; ``vector`` is its x, or the gradient of a rule that sends gradients."""
         vector = self.xs[worker] if vector is None else vector
-        return self.rule.message(vector, self.states[worker], steps or self.rule.communication_period)
+        message = self.rule.message(vector, self.states[worker], steps or self.rule.communication_period).copy()
+        self.as_sent(message)
+        return message
 
     def serve(self, worker, message, workers=1) -> np.ndarray:
         answer = np.full_like(message, np.nan)
         for part, (span, center, state) in enumerate(self.parts):
             count = self.counts[part]
             stale = 0 if self.rule.synchronous else count - self.seen[worker][part]
-            self.rule.apply(center, message[span], answer[span], state, Arrival(worker, count, stale, workers))
+            arrival = Arrival(worker, count, stale, workers, self.as_sent)
+            self.rule.apply(center, message[span], answer[span], state, arrival)
             self.counts[part] = self.seen[worker][part] = count + 1
             self.staleness.append(stale)
+        self.as_sent(answer)
         return answer
 
     def exchange(self, worker, vector=None, steps=None) -> np.ndarray:
@@ -190,7 +195,7 @@ class Logistic:
 
 @pytest.fixture
 def simulate():
-    """The class ``Simulation``: ``simulate(rule, workers, x0, seed=, delay=, shards=)``."""
+    """The class ``Simulation``: ``simulate(rule, workers, x0, seed=, delay=, shards=, as_sent=)``."""
     return Simulation
 
 

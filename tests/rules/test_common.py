@@ -11,6 +11,7 @@ import pytest
 
 from dkeras_core import rules
 from dkeras_core.errors import ConfigError
+from dkeras_core.exchange.wire import dense
 
 
 @dataclasses.dataclass
@@ -267,6 +268,17 @@ def test_quadratic(simulate, quadratic, name, workers):
         np.testing.assert_allclose(simulation.center, quadratic.optimum, atol=2e-3)
     if rule.exchanging and not rule.synchronous and workers > 1:
         assert max(simulation.staleness) >= workers / 2  # others did come between
+
+
+@pytest.mark.parametrize("name", EXCHANGING)
+def test_bfloat16_stalls_rules_that_go_on_from_whole_vectors_and_no_others(simulate, quadratic, name):
+    values = {} if rules.get(name).only_period else {"communication_period": 4}
+    rule = rules.get(name, **{**CASES[name].converging(4), **values})
+    as_sent = dense("bfloat16")(quadratic.start.size).round
+    simulation = simulate(rule, 4, quadratic.start, shards=1, as_sent=as_sent)
+    simulation.run(2000, quadratic.gradient, lambda k: 0.02)
+    distance = np.abs(simulation.mean - quadratic.optimum).max()
+    assert distance > 0.05 if rule.whole_vectors else distance < 0.02
 
 
 @pytest.mark.parametrize(("name", "workers"), WITH_WORKERS)

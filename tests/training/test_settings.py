@@ -30,12 +30,18 @@ def settings(rule, period=None, **values):
         ("averaging", {"warm_start": 50}, "warm_start: "),
         ("averaging", {"early_stopping": EarlyStopping()}, "early_stopping: the center of averaging does not move"),
         ("asynchronous_easgd", {"wire": "int8"}, "wire: must be one of float32, bfloat16, float16, not 'int8'"),
+        ("easgd", {"wire": "bfloat16"}, "wire: workers of easgd go on from whole vectors.*use float16"),
         ("asynchronous_easgd", {"on_nonfinite": "ignore"}, 'on_nonfinite: must be "stop" or "drop"'),
     ],
 )
 def test_contradictions_are_refused(rule, values, message):
     with pytest.raises(ConfigError, match=message):
         settings(rule, **values)
+
+
+def test_half_precision_that_a_rule_bears_is_taken():
+    assert settings("easgd", wire="float16").wire == "float16"
+    assert settings("delta_averaging", wire="bfloat16").wire == "bfloat16"
 
 
 def test_a_center_that_moves_once_cannot_be_monitored():
