@@ -31,9 +31,9 @@ class EAMSGD(AsynchronousEASGD):
 
     Parameters
     ----------
-    momentum : float in [0, 0.999]
-        delta. The paper's 0.99 wants a learning rate ten times smaller than the default 0.9, and runs of many
-        hundred local steps, since it averages over a hundred.
+    momentum : float in (0, 0.999]
+        delta; without momentum this is asynchronous_easgd. The paper's 0.99 wants a learning rate ten times smaller
+        than the default 0.9, and runs of many hundred local steps, since it averages over a hundred.
     moving_rate : float in (0, 1] or "paper"
         alpha; "paper" is 0.9 / p.
     communication_period : int, "auto", "epoch" or "fit"
@@ -47,7 +47,7 @@ class EAMSGD(AsynchronousEASGD):
 
     def validate(self) -> None:
         super().validate()
-        self._real("momentum", at_least=0, at_most=0.999)
+        self._real("momentum", above=0, at_most=0.999, or_else=" (asynchronous_easgd is without)")
 
     def optimizer(self, setting: dict[str, Any]) -> dict[str, Any]:
         """Keras' SGD with this rule's momentum and the arguments of ``setting`` that every optimizer has.

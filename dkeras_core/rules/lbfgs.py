@@ -181,6 +181,8 @@ def _between(low: _Point, high: _Point) -> float:
     """The minimiser of the cubic through both points (equation 3.59), kept off the ends of the interval."""
     width = high.step - low.step
     middle = low.step + 0.5 * width
+    if width == 0:  # the interval has shrunk to nothing
+        return middle
     if not np.isfinite(high.loss):
         return low.step + 0.1 * width
     d1 = low.slope + high.slope - 3.0 * (low.loss - high.loss) / (low.step - high.step)

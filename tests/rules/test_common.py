@@ -79,7 +79,7 @@ CASES = {
         parameters={"moving_rate": 0.5, "momentum": 0.5},
         center=[1.0],
         steps=[({0: [3.0]}, {0: [2.0]}, [2.0])],
-        invalid=each("moving_rate", NO_RATE) + each("momentum", NO_MOMENTUM),
+        invalid=each("moving_rate", NO_RATE) + each("momentum", [0, 0.0, *NO_MOMENTUM]),
     ),
     "downpour": Case(
         center=[1.0, 1.0],

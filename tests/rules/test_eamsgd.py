@@ -27,6 +27,11 @@ def test_arguments_that_cannot_be_kept_are_refused(setting, match):
         rules.get("eamsgd").optimizer(setting)
 
 
+def test_without_momentum_another_algorithm_is_named():
+    with pytest.raises(ConfigError, match=r"momentum must be .* \(asynchronous_easgd is without\), not 0"):
+        rules.get("eamsgd", momentum=0)
+
+
 @pytest.mark.parametrize("name", [name for name in rules.names() if name not in ("eamsgd", "sandblaster_lbfgs")])
 def test_other_rules_take_any_optimizer(name):
     setting = {"name": "adam", "learning_rate": 0.1, "beta_1": 0.5}

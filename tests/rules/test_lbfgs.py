@@ -62,6 +62,12 @@ def test_a_loss_that_overflows_makes_the_step_smaller():
     assert abs(iterate.x[0]) < 1e-6
 
 
+def test_an_interval_that_shrinks_to_nothing_ends_the_line_search():
+    """The least loss lies at the edge of where it is finite."""
+    iterate, _ = run(lambda x: (np.inf if x[0] > 1 else -x[0], np.array([-1.0])), np.zeros(1))
+    assert iterate.x == 1 and "no step" in iterate.ended
+
+
 @pytest.mark.parametrize(
     ("function", "why"),
     [
