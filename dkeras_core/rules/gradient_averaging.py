@@ -15,12 +15,14 @@ class GradientAveraging(Rule):
     """Synchronous SGD, Algorithms 3 and 4 of arXiv 1604.00981 without backup workers.
 
     At every step each worker sends the gradient g_i of its batch; all go on with the mean, with which each makes the
-    same step of its own optimizer, so that their x stay equal::
+    same step of its own optimizer, so that their x stay equal until the first worker has finished::
 
         g = mean_i g_i
         x_i <- x_i - step(g)
 
-    One step on a batch p times as large. The center stays at the start: the result is the mean of the workers.
+    One step on a batch p times as large. The center stays at the start: the result is the mean of the workers. Where
+    their numbers of batches differ, those with more make their last steps without the others, and the mean takes each x
+    as its worker left it.
 
     Parameters
     ----------
