@@ -46,19 +46,20 @@ class SearchRun(WorkerRun):
         rows, total = 0, 0.0
         with closing(feed.windows(task.piece)) as windows:
             while (window := self._next(windows)) is not None:
-                out = self._part if rows else gradient
-                with self._computing():
-                    loss = self._trainer.gradient(window, out, task.point)
-                if not (math.isfinite(loss) and finite(out)):
-                    return self._not_finite(feed, task, window, loss)
-                self._tally.trained(window.rows, window.steps, loss)
-                rows += window.rows
-                total += window.rows * loss
-                if out is self._part:  # the running mean
-                    np.subtract(out, gradient, out=out)
-                    np.multiply(out, np.float32(window.rows / rows), out=out)
-                    np.add(gradient, out, out=gradient)
-                self._report("training")
+                for portion in self._portions(window):
+                    out = self._part if rows else gradient
+                    with self._computing(portion.steps):
+                        loss = self._trainer.gradient(portion, out, task.point)
+                    if not (math.isfinite(loss) and finite(out)):
+                        return self._not_finite(feed, task, portion, loss)
+                    self._tally.trained(portion.rows, portion.steps, loss)
+                    rows += portion.rows
+                    total += portion.rows * loss
+                    if out is self._part:  # the running mean
+                        np.subtract(out, gradient, out=out)
+                        np.multiply(out, np.float32(portion.rows / rows), out=out)
+                        np.add(gradient, out, out=gradient)
+                    self._report("training")
         return PieceResult(task.piece, task.version, rows, total / rows)
 
     def _not_finite(self, feed: PieceFeed, task: Task, window, loss: float) -> PieceResult:

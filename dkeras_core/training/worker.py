@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from dkeras_core.training.tally import Tally
 from dkeras_core.training.task import TrainingTask
 
 REPORT_INTERVAL = 0.5  # seconds between reports: often enough for a bar, seldom enough to cost nothing
+PORTION_SECONDS = 30.0  # of local steps in one call, after which the worker reports: far below the server's patience
 SEED_STRIDE = 1_000_003  # keeps the workers' seeds apart for any number of epochs
 
 
@@ -79,6 +80,7 @@ class WorkerRun:
         self._trainer = self._state = None
         self._rows = 0
         self._pending = 0  # local steps since the last exchange
+        self._portion = 1  # local steps in one call at most; one until it is known how long a step takes
         self._leading = worker == 0 and task.warm_start > 0 and not client.led
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
@@ -92,13 +94,14 @@ class WorkerRun:
                 x = self._start(spool)
             try:
                 self._train(spool, x)
+                state = self._own_state()
             except _NotFinite as error:
                 if self._task.on_nonfinite == "drop":
                     return self._leave(error.what, dropped=error.what)
                 raise TrainingError(error.what, error.next_step) from error
         self._check_rows()
         account = self._account()
-        self._client.finish(x, self._own_state(), account)
+        self._client.finish(x, state, account)
         return account
 
     def _columns(self) -> tuple[Column, ...]:
@@ -179,8 +182,7 @@ class WorkerRun:
                 self._meet(exchanger, x)
             with self._tally.measuring("exchange"):
                 exchanger.settle(x)
-        if not finite(x):
-            raise self._bad_vector(x, "its parameters")
+        self._check_parameters(x)
         self._report("finishing", at_once=True)
 
     def _feed_settings(self) -> dict:
@@ -220,15 +222,22 @@ class WorkerRun:
 
     def _pieces(self, window: Window) -> Iterator[Window]:
         """Cut a window where an exchange is due."""
+        for piece in self._portions(window, lambda: self._due() - self._pending):
+            if self._stopped is not None:
+                return
+            yield piece
+
+    def _portions(self, window: Window, most: Callable[[], float] = lambda: math.inf) -> Iterator[Window]:
+        """Cut a window so that the worker is never silent for long, and after ``most()`` steps."""
         start = 0
-        while start < window.steps and self._stopped is None:
-            stop = min(window.steps, start + self._due() - self._pending)
+        while start < window.steps:
+            stop = min(window.steps, start + most(), start + self._portion)
             yield window if (start, stop) == (0, window.steps) else _part(window, start, stop)
             start = stop
 
     def _local(self, exchanger: Exchanger, window: Window, x: np.ndarray) -> None:
         compute, compiled = self._tally.seconds["compute"], self._trainer.compile_seconds
-        with self._computing():
+        with self._computing(window.steps):
             loss = (self._trainer.window if self._leading else exchanger.local)(window, x)
         if self._automatic and self._trainer.compile_seconds == compiled:
             self._automatic.computed(self._tally.seconds["compute"] - compute, window.steps)
@@ -238,13 +247,15 @@ class WorkerRun:
         self._pending += window.steps
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
-        """Time what the trainer does, what it compiles apart."""
+    def _computing(self, steps: int) -> Iterator[None]:
+        """Time what the trainer does in ``steps`` local steps, what it compiles apart."""
         seconds, compiled, begun = self._tally.seconds, self._trainer.compile_seconds, time.monotonic()
         yield
         taken, compiling = time.monotonic() - begun, self._trainer.compile_seconds - compiled
         seconds["compile"] += compiling
         seconds["compute"] += max(taken - compiling, 0.0)
+        if not compiling:
+            self._portion = max(1, int(PORTION_SECONDS * steps / max(taken, 1e-9)))
 
     def _meet(self, exchanger: Exchanger, x: np.ndarray) -> None:
         """Exchange, or hand the others the center to begin with."""
@@ -254,6 +265,7 @@ class WorkerRun:
         self._report("training")
         reported = time.monotonic()
         if self._leading:
+            self._check_parameters(x)
             self._client.lead(x)
             self._leading = False
             exchanger.start(x)
@@ -272,6 +284,7 @@ class WorkerRun:
     def _show(self, exchanger: Exchanger, x: np.ndarray) -> None:
         """Give the driver, at the end of an epoch, what it needs to evaluate the center."""
         if self._worker == 0 and shows_itself(self._rule, self._task.workers):
+            self._check_parameters(x)
             self._client.lead(x)
         if self._state is not None:
             exchanger.settle(x)
@@ -295,16 +308,27 @@ class WorkerRun:
             "lower training.optimizer.learning_rate, or look at the features for outliers",
         )
 
-    def _bad_vector(self, vector: np.ndarray, what: str) -> _NotFinite:
+    def _check_parameters(self, x: np.ndarray) -> None:
+        if not finite(x):
+            raise self._bad_vector(x, "its parameters")
+
+    def _bad_vector(self, vector: np.ndarray, what: str, name_of: Callable[[int], str] | None = None) -> _NotFinite:
         first = int(np.flatnonzero(~np.isfinite(vector))[0])
         return _NotFinite(
-            f"{what} of worker {self._worker} became {vector[first]} in {self._trainer.flat.name_of(first)}, "
-            f"at local step {self._tally.steps}",
+            f"{what} of worker {self._worker} became {vector[first]} in "
+            f"{(name_of or self._trainer.flat.name_of)(first)}, at local step {self._tally.steps}",
             "lower training.optimizer.learning_rate, or look at the features for outliers",
         )
 
     def _own_state(self) -> np.ndarray | None:
-        return None if self._state is None else self._trainer.flat.get_state()
+        """The model's non-trainable state, finite; None when it has none."""
+        if self._state is None:
+            return None
+        flat = self._trainer.flat
+        state = flat.get_state()
+        if not finite(state):
+            raise self._bad_vector(state, "the non-trainable state", flat.state_name_of)
+        return state
 
     def _report(self, state: str, at_once: bool = False) -> None:
         now = time.monotonic()

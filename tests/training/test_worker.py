@@ -3,6 +3,8 @@
 Most tests let local steps be arithmetic that takes no time; those that need Keras are marked slow.
 """
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -71,6 +73,25 @@ def test_a_window_is_cut_where_a_long_period_ends(quick, rows_of, monkeypatch):
     monkeypatch.setattr(Exchanger, "begin", lambda self, x, steps: (seen.append(steps), begin(self, x, steps))[1])
     quick([[rows_of(280, 1)]], rule=rules.get("downpour", communication_period=67), batch_size=2, epochs=1)
     assert seen == [67, 67, 6]
+
+
+def test_slow_steps_are_cut_so_that_the_worker_is_heard(quick, rows_of, monkeypatch):
+    seen, window = [], Arithmetic.window
+
+    def slow(trainer, given, x):
+        seen.append(given.steps)
+        time.sleep(0.005 * given.steps)
+        return window(trainer, given, x)
+
+    monkeypatch.setattr(Arithmetic, "window", slow)
+    monkeypatch.setattr("dkeras_core.training.worker.PORTION_SECONDS", 0.02)
+    outcome, _ = quick([[rows_of(640, 1)]], rule=rules.get("downpour", communication_period=10))
+    assert seen[0] == 1 and max(seen) <= 4 and sum(seen) == 60
+    assert by_worker(outcome)[0]["exchanges"] == 6
+    seen.clear()
+    monkeypatch.setattr("dkeras_core.training.worker.PORTION_SECONDS", 30.0)
+    quick([[rows_of(640, 1)]], rule=rules.get("downpour", communication_period=10))
+    assert seen == [1, 9, 10, 10, 10, 10, 10]
 
 
 def test_one_worker_of_downpour_is_the_same_at_any_period(quick, rows_of):
@@ -187,14 +208,15 @@ class TestNotFinite:
 
         def local(trainer, given, x):
             loss = window(trainer, given, x)
-            if trainer.broken:
-                trainer.losses[3:] = np.inf
+            before, trainer.steps = trainer.steps, trainer.steps + given.steps
+            if trainer.broken and trainer.steps > 3:
+                trainer.losses[max(3 - before, 0) :] = np.inf
                 return np.inf
             return loss
 
         def init(trainer, model, optimizer, loss, *, seed, **settings):
             Arithmetic.__init__(trainer, model, optimizer, loss)
-            trainer.broken = seed < 2 * 1_000_003
+            trainer.broken, trainer.steps = seed < 2 * 1_000_003, 0
 
         kind = type("Broken", (Arithmetic,), {"__init__": init, "window": local})
         kind.explain_nonfinite = lambda self, window, x: "layer dense is to blame"
@@ -211,7 +233,7 @@ class TestNotFinite:
         outcome, _ = broken(parts, on_nonfinite="drop", rule=rules.get(name))
         found = by_worker(outcome)
         assert "became inf in local step 4" in found[0]["dropped"]
-        assert [found[worker]["rows_trained"] for worker in (0, 1)] == [0, 900]
+        assert [found[worker]["rows_trained"] for worker in (0, 1)] == [32, 900]  # one step was made alone
         alone, _ = broken([[], parts[1]], on_nonfinite="drop", rule=rules.get(name))
         assert np.array_equal(outcome.weights, alone.weights)  # its vector is not in the mean
 
