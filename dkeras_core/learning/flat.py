@@ -69,9 +69,16 @@ class FlatModel:
 
     def name_of(self, index: int) -> str:
         """Return which number of which variable stands at ``index`` of the flat vector: ``"dense/kernel[3, 7]"``."""
-        number = bisect.bisect_right([piece.stop for piece in self.slices], index)
-        variable = self.variables[number]
-        at = np.unravel_index(index - self.slices[number].start, tuple(variable.shape))
+        return self._name(self.variables, self.slices, index)
+
+    def state_name_of(self, index: int) -> str:
+        """As ``name_of``, of the state."""
+        return self._name(self.state_variables, self._state_slices, index)
+
+    def _name(self, variables, slices, index: int) -> str:
+        number = bisect.bisect_right([piece.stop for piece in slices], index)
+        variable = variables[number]
+        at = np.unravel_index(index - slices[number].start, tuple(variable.shape))
         path = variable.path.removeprefix(f"{self.model.name}/")
         return f"{path}[{', '.join(str(int(i)) for i in at)}]"
 

@@ -100,3 +100,5 @@ def test_a_place_in_the_vector_has_a_name():
         "b/kernel[0, 0]",
         "b/bias[0]",
     ]
+    flat = FlatModel(keras.Sequential([keras.Input((4,)), layers.BatchNormalization(name="c")]))
+    assert flat.state_name_of(5) == "c/moving_variance[1]"

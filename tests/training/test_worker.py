@@ -36,6 +36,16 @@ class Arithmetic:
         x -= np.float32(0.1) * gradient
 
 
+def breaking(init):
+    """``Arithmetic.__init__`` that tells the trainer whether it is that of worker 0, to break it."""
+
+    def told(trainer, model, optimizer, loss, *, seed, **settings):
+        init(trainer, model, optimizer, loss)
+        trainer.broken, trainer.steps = seed < 2 * 1_000_003, 0
+
+    return told
+
+
 @pytest.fixture
 def quick(run, monkeypatch):
     """As ``run``, without Keras' steps."""
@@ -214,11 +224,7 @@ class TestNotFinite:
                 return np.inf
             return loss
 
-        def init(trainer, model, optimizer, loss, *, seed, **settings):
-            Arithmetic.__init__(trainer, model, optimizer, loss)
-            trainer.broken, trainer.steps = seed < 2 * 1_000_003, 0
-
-        kind = type("Broken", (Arithmetic,), {"__init__": init, "window": local})
+        kind = type("Broken", (Arithmetic,), {"__init__": breaking(Arithmetic.__init__), "window": local})
         kind.explain_nonfinite = lambda self, window, x: "layer dense is to blame"
         monkeypatch.setattr("dkeras_core.learning.local.LocalTrainer", kind)
         return quick
@@ -240,6 +246,45 @@ class TestNotFinite:
     def test_a_worker_that_leads_and_drops_does_not_keep_the_others_waiting(self, broken, rows_of):
         outcome, _ = broken([[rows_of(300, 1)], [rows_of(300, 2)]], on_nonfinite="drop", warm_start=20)
         assert by_worker(outcome)[1]["rows_trained"] == 900
+
+    def test_a_vector_is_looked_at_before_it_leads(self, quick, rows_of, monkeypatch):
+        def window(trainer, given, x):
+            x[:] = np.nan if trainer.broken else 1
+            return 0.5
+
+        monkeypatch.setattr(Arithmetic, "__init__", breaking(Arithmetic.__init__))
+        monkeypatch.setattr(Arithmetic, "window", window)
+        outcome, _ = quick(
+            [[rows_of(300, 1)], [rows_of(300, 2)]], on_nonfinite="drop", warm_start=4, rule=rules.get("downpour")
+        )
+        found = by_worker(outcome)
+        assert "its parameters of worker 0 became nan" in found[0]["dropped"] and "dropped" not in found[1]
+        assert np.isfinite(outcome.weights).all() and found[1]["rows_trained"] == 900
+
+    @pytest.mark.parametrize("epochs", [1, 3])
+    def test_a_state_that_is_not_finite_drops_its_worker(self, quick, rows_of, monkeypatch, epochs):
+        import keras
+
+        from dkeras_core.learning.flat import FlatModel
+
+        def window(trainer, given, x):
+            x[:] = 1
+            if trainer.broken:
+                state = trainer.flat.get_state()
+                state[5] = np.inf
+                trainer.flat.set_state(state)
+            return 0.5
+
+        monkeypatch.setattr(Arithmetic, "__init__", breaking(Arithmetic.__init__))
+        monkeypatch.setattr(Arithmetic, "window", window)
+        layers = [keras.layers.BatchNormalization(name="norm"), keras.layers.Dense(1, "sigmoid")]
+        model = keras.Sequential([keras.Input((4,)), *layers])
+        flat = FlatModel(model)
+        parts, given = [[rows_of(300, 1)], [rows_of(300, 2)]], {"center": flat.get(), "state": flat.get_state()}
+        outcome, _ = quick(parts, model=model, **given, on_nonfinite="drop", epochs=epochs)
+        found = by_worker(outcome)
+        assert "the non-trainable state of worker 0 became inf in norm/moving_variance[1]" in found[0]["dropped"]
+        assert "dropped" not in found[1] and np.isfinite(outcome.state).all()
 
     def test_a_vector_is_looked_at_before_it_is_sent(self, quick, rows_of, monkeypatch):
         def window(trainer, given, x):
