@@ -147,7 +147,7 @@ class Float16:
         largest = int(np.argmax(np.abs(values)))
         return Unsendable(
             f"the value {values[largest]:g} cannot travel as float16, which ends at {np.finfo(np.float16).max:g}",
-            "set training.wire to bfloat16 or float32",
+            "set training.wire to float32, or to bfloat16 where the algorithm takes it",
         )
 
 
