@@ -25,11 +25,14 @@ help: ## list the targets
 submit: tools $(if $(DATA),,$(SYNTHETIC)) ## train, evaluate and publish on YARN (DATA=file, ROWS=n, PIPELINE=file, ARGS=...)
 	@$(BIN)/dkeras submit $(PIPELINE) --data $(INPUT) $(if $(DATA),,--set input.synthetic=true) $(ARGS)
 
-test: test-tools ## all tests, those on real HDFS and YARN included
-	@$(BIN)/python -m pytest $(ARGS)
+# The unit tests run side by side, the others one by one: they share a cluster, and the machine's memory
+UNIT := $(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow"
+
+test: test-tools ## all tests, those on real HDFS and YARN included (ARGS=tests/ml runs those)
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(UNIT) && $(BIN)/python -m pytest -m "cluster or slow")
 
 test-fast: test-tools ## the unit tests alone
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow" $(ARGS)
+	@$(UNIT) $(ARGS)
 
 bench: test-tools ## ratios against Keras, raw sockets and other systems (ONLY=name runs one)
 	@$(BIN)/python tests/benchmarks/run.py $(ONLY)
