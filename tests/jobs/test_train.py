@@ -68,12 +68,12 @@ def test_switches_validation_and_early_end(step, tmp_path):
     (tmp_path / "runs/r-1/events").mkdir()
     (tmp_path / "runs/r-1/events/events.out.tfevents.1.host.2").write_bytes(b"of an earlier training")
     account, model, folder, outcome = step(
-        "training.epochs=500", "training.early_stopping={patience: 1, min_delta: 0.01, restore_best: true}",
+        "training.epochs=20000", "training.early_stopping={patience: 1, min_delta: 0.01, restore_best: true}",
         "training.validation={rows: 200, metrics: [AUC]}", "training.wire=bfloat16", "training.result=center",
         "training.learning_rate_scaling=1.5", "training.warm_start=20", "training.class_weight={0: 1.0, 1: 1.5}",
     )  # fmt: skip
     assert account["stopped"].startswith("val_loss has not improved") and account["stopped"] in outcome["detail"]
-    assert account["rows_in"] == ROWS["train"] < account["rows_trained"] < 500 * ROWS["train"]
+    assert account["rows_in"] == ROWS["train"] < account["rows_trained"] < 20000 * ROWS["train"]
     assert set(account["history"]) == {"loss", "val_loss", "val_AUC"} and account["final"]["val_AUC"] > 0.95
     assert account["settings"]["wire"] == "bfloat16" and account["settings"]["learning_rate_scale"] == 1.5
     assert (account["settings"]["warmup"], account["settings"]["warm_start"]) == (0.1, 20)
