@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,7 +55,7 @@ def measure(name: str) -> list[dict] | None:
         try:
             code = process.wait(DEADLINE)
         except BaseException as error:
-            os.killpg(process.pid, 15)
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(20)
             if isinstance(error, subprocess.TimeoutExpired):
                 print(f"{name}: stopped after {DEADLINE} s", file=sys.stderr)
@@ -81,6 +82,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     table = Table("benchmark", "ratio", "spread", "bar", "runs", "")
     failed = False
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through measure(), which ends what it started
     for name in options.name or names():
         print(f"{name} ...", flush=True)
         here, begun = machine(), time.monotonic()
