@@ -206,6 +206,11 @@ def _compiled(model, optimizer, loss) -> tuple[dict[str, Any], Any]:
         optimizer = of_model.get("optimizer") or "adam"
     if loss is None:
         loss = of_model.get("loss")
+        if of_model.get("loss_weights"):
+            raise ConfigError(
+                "the model was compiled with loss_weights, which are not supported here",
+                "compile it without, and scale the losses themselves",
+            )
     if loss is None:
         raise ConfigError("there is no loss to train with", "pass loss=..., or compile the model")
     if isinstance(optimizer, keras.optimizers.Optimizer):

@@ -91,6 +91,14 @@ def test_a_compiled_model_brings_optimizer_and_loss(network, asked):
     assert isinstance(make_loss(settings.loss), keras.losses.BinaryCrossentropy)
 
 
+def test_weights_of_losses_are_refused_rather_than_left_out(network, asked):
+    model = network()
+    model.compile("adam", "mse", loss_weights=[2.0])
+    with pytest.raises(ConfigError, match="compiled with loss_weights"):
+        fit_local(model, (np.zeros((8, 4)), np.zeros(8)))
+    assert not asked
+
+
 def test_validation_rows_are_held_by_this_process(network, asked):
     x, y = np.random.default_rng(1).random((30, 4)), np.zeros(30)
     fit_local(network(), (x, y), loss="mse", validation_data=(x[:10], y[:10]), metrics=["mae"])
