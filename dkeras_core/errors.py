@@ -80,6 +80,18 @@ class RegistryError(DkerasError, RuntimeError):
     exit_code = 7
 
 
+class Conflict(RegistryError):
+    """Somebody else changed what was about to be changed; nothing was done."""
+
+    exit_code = 9
+
+
+class GateFailed(RegistryError):
+    """A version did not pass the checks of a promotion."""
+
+    exit_code = 10
+
+
 class EnvironmentBuildError(DkerasError, RuntimeError):
     """The packaged environment could not be built, packed or tried."""
 

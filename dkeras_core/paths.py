@@ -8,6 +8,10 @@
                                             model/, events/, report.html
     <root>/models/<name>/versions/<n>/      immutable versions
     <root>/models/<name>/aliases/<alias>    a small file naming a version
+    <root>/models/<name>/audit/<id>.json    one entry for each change, never changed itself
+    <root>/models/<name>/marks/<n>.json     tags of a version, and whether it is archived
+    <root>/models/<name>/tombstones/<n>.json  what is left of a version that was deleted
+    <root>/models/index.html                the page of all models
 """
 
 from __future__ import annotations
@@ -56,11 +60,48 @@ class Layout:
         """What spark-submit uploads for the run's application; removed when that has ended."""
         return f"{self.root}/runs/{run_id}/staging"
 
+    def models(self) -> str:
+        return f"{self.root}/models"
+
     def model(self, name: str) -> str:
         return f"{self.root}/models/{name}"
 
     def versions(self, name: str) -> str:
         return f"{self.root}/models/{name}/versions"
 
+    def aliases(self, name: str) -> str:
+        return f"{self.model(name)}/aliases"
+
     def alias(self, name: str, alias: str) -> str:
-        return f"{self.root}/models/{name}/aliases/{alias}"
+        return f"{self.aliases(name)}/{alias}"
+
+    def audit(self, name: str) -> str:
+        return f"{self.model(name)}/audit"
+
+    def leases(self, name: str) -> str:
+        """Who may change aliases, marks and tombstones now."""
+        return f"{self.model(name)}/leases"
+
+    def marks(self, name: str) -> str:
+        return f"{self.model(name)}/marks"
+
+    def mark(self, name: str, number: int) -> str:
+        return f"{self.marks(name)}/{number}.json"
+
+    def tombstones(self, name: str) -> str:
+        return f"{self.model(name)}/tombstones"
+
+    def tombstone(self, name: str, number: int) -> str:
+        return f"{self.tombstones(name)}/{number}.json"
+
+    def staged(self, name: str, entry: str) -> str:
+        """The files of a change under way."""
+        return f"{self.model(name)}/.staged-{entry}"
+
+    def catalog(self, name: str) -> str:
+        """A cache of the manifests' summaries; never the truth."""
+        return f"{self.model(name)}/catalog/summary.json"
+
+    def index(self) -> str:
+        """The page of all models."""
+        return f"{self.models()}/index.html"

@@ -1,10 +1,10 @@
-"""Find, verify and fetch versions; the layout is docs/registry.md, publishing is publish.py."""
+"""The registry as callers see it; the layout is docs/registry.md, what changes it stands in the modules beside."""
 
 from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,12 @@ from typing import Any
 from dkeras_core.errors import PathExists, PathMissing, RegistryError
 from dkeras_core.paths import Layout
 from dkeras_core.registry import names
+from dkeras_core.registry.audit import Entry, Event, history
 from dkeras_core.registry.manifest import Lineage, Manifest
+from dkeras_core.registry.pointer import Pointer
+from dkeras_core.registry.promote import ANY, AnyVersion, promote, rollback
 from dkeras_core.registry.publish import publish
-from dkeras_core.registry.verify import problems, read_manifest
+from dkeras_core.registry.verify import manifest_digest, problems, read_manifest
 from dkeras_core.storage.base import Storage
 from dkeras_core.storage.local import LocalStorage
 
@@ -31,6 +34,10 @@ class Version:
     def manifest(self) -> Manifest:
         """Read its manifest; RegistryError when that is missing, damaged or of a format to come."""
         return read_manifest(self.storage, self.path)
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of its manifest.json; RegistryError when that is damaged."""
+        return manifest_digest(self.storage, self.path)
 
     def verify(self) -> list[str]:
         """Read and hash every file; return what is wrong, one line a file, empty when nothing is."""
@@ -91,6 +98,8 @@ class Registry:
         version = self.at(names.model_name(name), number)
         status = self.storage.status(version.path)
         if status is None or not status.is_dir:
+            if self.storage.exists(self.layout.tombstone(name, number)):
+                raise RegistryError(f"{version} was deleted", f"`dkeras models history {name}` tells when and by whom.")
             there = self.versions(name)
             said = f"the newest of its {len(there)} versions is {there[-1]}" if there else "it has no version"
             raise RegistryError(f"{name} has no version {number} [{version.path}]: {said}", "See dkeras models list.")
@@ -102,27 +111,28 @@ class Registry:
 
     def _aliases(self, name: str) -> list[str]:
         try:
-            found = [status.name for status in self.storage.list(f"{self.layout.model(name)}/aliases")]
+            found = [status.name for status in self.storage.list(self.layout.aliases(names.model_name(name)))]
         except PathMissing:
             return []
         return [alias for alias in found if not alias.startswith(".")]
 
     def aliases(self, name: str) -> dict[str, int]:
         """Return all aliases of a model and the numbers they name."""
-        found = {alias: self.alias(name, alias) for alias in self._aliases(names.model_name(name))}
+        found = {alias: self.alias(name, alias) for alias in self._aliases(name)}
         return {alias: number for alias, number in found.items() if number is not None}
 
     def alias(self, name: str, alias: str) -> int | None:
         """Return the number that an alias names, None when there is no such alias; RegistryError when unreadable."""
+        pointer = self.pointer(name, alias)
+        return pointer.number if pointer else None
+
+    def pointer(self, name: str, alias: str) -> Pointer | None:
+        """Return what an alias holds, None when there is no such alias; RegistryError when unreadable."""
         path = self.layout.alias(names.model_name(name), names.alias_name(alias))
         try:
-            text = self.storage.read_bytes(path)
+            return Pointer.from_bytes(self.storage.read_bytes(path), path)
         except PathMissing:
             return None
-        number = names.version_number(text.decode("ascii", "replace").strip())
-        if number is None:
-            raise RegistryError(f"{path}: holds {text[:40]!r} instead of a version's number", "Promote again.")
-        return number
 
     def production(self, name: str) -> Version | None:
         """Return the version that production runs, None when no version was promoted yet."""
@@ -132,6 +142,74 @@ class Registry:
         """Return the version with the highest number, None when there is none."""
         there = self.versions(name)
         return self.at(name, there[-1]) if there else None
+
+    def digest(self, name: str, number: int) -> str:
+        """Return the SHA-256 (hex) of a version's manifest.json, which stands for all its bytes.
+
+        RegistryError when there is no such version, or its manifest is damaged.
+        """
+        return self.version(name, number).digest()
+
+    def promote(
+        self,
+        name: str,
+        number: int,
+        alias: str,
+        *,
+        expected: int | AnyVersion | None = ANY,
+        reason: str | None = None,
+        forced: bool = False,
+        checks: Sequence[Mapping[str, Any]] = (),
+        **timing: float,
+    ) -> Entry:
+        """Let an alias name a version, in one step; the gates are registry/promotion.py's.
+
+        Parameters
+        ----------
+        number : int
+            The version. Archived and deleted ones are refused.
+        expected : int, None or ANY
+            What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment.
+        reason, forced, checks
+            Go into the audit.
+        timing : float
+            ``duration`` and ``wait`` of the lease, in seconds.
+
+        Returns
+        -------
+        Entry
+            The audit's; when the alias named the version already, the entry of that time, and nothing changes.
+
+        Raises
+        ------
+        Conflict
+            The alias names another version than expected; nothing was changed.
+        RegistryError
+            No such version, a name against the rule, or others held the lease for too long.
+        """
+        return promote(
+            self, name, number, alias, expected=expected, reason=reason, forced=forced, checks=checks, **timing
+        )
+
+    def rollback(
+        self,
+        name: str,
+        alias: str,
+        *,
+        to: int | None = None,
+        expected: int | AnyVersion | None = ANY,
+        reason: str | None = None,
+        **timing: float,
+    ) -> Entry:
+        """Let an alias name the version again that it named before its last promotion, or ``to``.
+
+        Rolled back twice, it goes two promotions back. Parameters and errors are those of ``promote``.
+        """
+        return rollback(self, name, alias, to=to, expected=expected, reason=reason, **timing)
+
+    def history(self, name: str, alias: str | None = None, limit: int | None = None) -> list[Event]:
+        """Return the audit of a model, newest first, each entry with whether it took effect."""
+        return history(self, names.model_name(name), alias, limit)
 
     def verify(self, version: Version) -> list[str]:
         """See Version.verify."""

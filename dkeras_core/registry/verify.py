@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 from dkeras_core.errors import PathMissing, RegistryError
@@ -19,17 +20,25 @@ def read_manifest(storage: Storage, folder: str) -> Manifest:
     RegistryError
         There is none, it is damaged (its seal does not match), or its format is one to come.
     """
+    return _read(storage, folder)[1]
+
+
+def manifest_digest(storage: Storage, folder: str) -> str:
+    """Return the SHA-256 (hex) of the manifest of the version in ``folder``; errors as ``read_manifest``."""
+    return hashlib.sha256(_read(storage, folder)[0]).hexdigest()
+
+
+def _read(storage: Storage, folder: str) -> tuple[bytes, Manifest]:
     path = f"{folder}/{MANIFEST}"
     try:
         data = storage.read_bytes(path)
         sealed = storage.read_bytes(f"{folder}/{SEAL}")
     except PathMissing as error:
         raise RegistryError(f"{error.what}: every version has one", "Publish the version again.") from error
+    manifest = Manifest.from_bytes(data, path)  # first: one of the future may be sealed in another way
     if sealed != seal(data):
-        # A manifest of the future may be sealed in another way; that is the better message.
-        Manifest.from_bytes(data, path)
         raise RegistryError(f"{path}: does not match {SEAL}: one of them was changed", "Publish the version again.")
-    return Manifest.from_bytes(data, path)
+    return data, manifest
 
 
 def problems(storage: Storage, folder: str, manifest: Manifest | None = None) -> list[str]:

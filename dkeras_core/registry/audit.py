@@ -1,0 +1,182 @@
+"""The audit: one immutable entry for each change of an alias, a mark or a tombstone, and the chain that links them.
+
+An entry is written before the change it tells of, and the file that changes names its entry. So the chain that begins
+at the file and goes from entry to the one before explains its state exactly; an entry that stands on no chain is an
+attempt that ended before its commit point.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from dkeras_core.errors import PathMissing, RegistryError
+from dkeras_core.registry.pointer import Pointer
+
+if TYPE_CHECKING:
+    from dkeras_core.registry.registry import Registry
+    from dkeras_core.storage.base import Storage
+
+FORMAT = 1
+ALIASED = ("promote", "rollback")
+MARKED = ("archive", "restore", "tag")
+_ID = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"
+_READERS = 16
+
+
+def new_id() -> str:
+    """Return the id of a new entry; ids sort by time."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
+
+
+def current_user() -> str:
+    """Return whose name goes into what this process writes."""
+    # In a container the process may run as YARN's user; Hadoop and Spark say for whom.
+    return os.environ.get("HADOOP_USER_NAME") or os.environ.get("SPARK_USER") or getpass.getuser()
+
+
+class Before(BaseModel):
+    """What the changed file said before: a version where it is an alias, and the id of its entry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int | None = None
+    entry: str | None = None
+
+
+class Entry(BaseModel):
+    """The content of audit/<id>.json.
+
+    ``version`` is the one that an alias names afterwards, or that is marked or deleted; ``digest`` the SHA-256 of its
+    manifest.json. ``restores`` is, of a rollback, the entry whose state came back. ``checks`` are the outcomes of the
+    gates, ``forced`` whether one of them failed and was overruled, for the ``reason``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format: int = FORMAT
+    id: str = Field(default_factory=new_id, pattern=_ID)
+    action: Literal["promote", "rollback", "archive", "restore", "tag", "delete"]
+    name: str
+    alias: str | None = None
+    version: int
+    digest: str | None = None
+    before: Before = Before()
+    restores: str | None = None
+    user: str = Field(default_factory=current_user)
+    host: str = Field(default_factory=socket.gethostname)
+    time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    reason: str | None = None
+    forced: bool = False
+    checks: list[dict[str, Any]] = []
+    detail: dict[str, Any] = {}
+
+    @property
+    def target(self) -> str:
+        """The file that this entry changes, below the model's folder."""
+        if self.action in ALIASED:
+            return f"aliases/{self.alias}"
+        return f"{'marks' if self.action in MARKED else 'tombstones'}/{self.version}.json"
+
+    def to_bytes(self) -> bytes:
+        value = self.model_dump(mode="json", exclude_none=True)
+        return f"{json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False)}\n".encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: str) -> Entry:
+        """Read an entry; RegistryError, naming ``path``, when it is damaged or of a format to come."""
+        try:
+            entry = cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            raise RegistryError(f"{path}: {place}: {first['msg']}", "Somebody changed the audit; see who.") from error
+        if entry.format > FORMAT:
+            raise RegistryError(
+                f"{path}: is of format {entry.format}, this dkeras reads {FORMAT}", "Use a newer dkeras."
+            )
+        return entry
+
+
+@dataclass(frozen=True)
+class Event:
+    """An entry, and whether it took effect."""
+
+    entry: Entry
+    applied: bool
+
+
+def read(registry: Registry, name: str, entry: str) -> Entry:
+    """Return one entry; PathMissing, RegistryError."""
+    path = f"{registry.layout.audit(name)}/{entry}.json"
+    return Entry.from_bytes(registry.storage.read_bytes(path), path)
+
+
+def head(storage: Storage, path: str) -> str | None:
+    """Return the id of the entry that a file of aliases/, marks/ or tombstones/ names; None when it names none."""
+    try:
+        data = storage.read_bytes(path)
+    except PathMissing:
+        return None
+    if not path.endswith(".json"):
+        return Pointer.from_bytes(data, path).entry
+    try:
+        return json.loads(data)["entry"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RegistryError(
+            f"{path}: does not name its audit entry ({error!r})", "Restore it from a backup."
+        ) from error
+
+
+def chain(start: str | None, load: Callable[[str], Entry]) -> Iterator[Entry]:
+    """Yield the entries from ``start`` back to the first one; ``load`` reads one by its id."""
+    seen = set()
+    while start is not None and start not in seen:  # a circle can only be forged
+        seen.add(start)
+        entry = load(start)
+        yield entry
+        start = entry.before.entry
+
+
+def in_effect(registry: Registry, entry: Entry) -> bool:
+    """Tell whether an entry has taken effect, also when others have followed it."""
+    first = head(registry.storage, f"{registry.layout.model(entry.name)}/{entry.target}")
+    return any(found.id == entry.id for found in chain(first, lambda id_: read(registry, entry.name, id_)))
+
+
+def history(registry: Registry, name: str, alias: str | None = None, limit: int | None = None) -> list[Event]:
+    """Return what happened to a model, newest first; ``alias`` and ``limit`` leave entries out.
+
+    RegistryError when an entry is damaged or one of a chain is missing.
+    """
+    try:
+        there = registry.storage.list(registry.layout.audit(name))
+    except PathMissing:
+        return []
+    ids = sorted((status.name.removesuffix(".json") for status in there if status.name.endswith(".json")), reverse=True)
+    load = cache(lambda id_: read(registry, name, id_))
+    step = len(ids) if alias or limit is None else limit
+    with ThreadPoolExecutor(_READERS) as readers:
+        entries = [entry for entry in readers.map(load, ids[:step]) if alias is None or entry.alias == alias][:limit]
+        files = sorted({entry.target for entry in entries})
+        folder = registry.layout.model(name)
+        heads = list(readers.map(lambda file: head(registry.storage, f"{folder}/{file}"), files))
+    oldest = entries[-1].id if entries else ""
+    applied = set()
+    for start in heads:
+        for entry in chain(start, load):
+            applied.add(entry.id)
+            if entry.id < oldest:
+                break
+    return [Event(entry, entry.id in applied) for entry in entries]

@@ -1,0 +1,153 @@
+"""Point an alias at a version, and back at the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from dkeras_core.errors import Conflict, RegistryError
+from dkeras_core.registry import audit, names
+from dkeras_core.registry.change import commit
+from dkeras_core.registry.pointer import Pointer
+
+if TYPE_CHECKING:
+    from dkeras_core.registry.registry import Registry
+
+
+class AnyVersion:
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = AnyVersion()
+"""As ``expected``: whatever the alias names when the promotion begins."""
+
+
+def promote(
+    registry: Registry,
+    name: str,
+    number: int,
+    alias: str,
+    *,
+    expected: int | AnyVersion | None = ANY,
+    reason: str | None = None,
+    forced: bool = False,
+    checks: Sequence[Mapping[str, Any]] = (),
+    **timing: float,
+) -> audit.Entry:
+    """See Registry.promote."""
+    before = _expected(registry, name, alias, expected)
+    if before is not None and before.number == number and before.entry is not None:
+        return audit.read(registry, name, before.entry)
+    entry = audit.Entry(
+        action="promote",
+        name=name,
+        alias=alias,
+        version=number,
+        digest=registry.digest(name, number),
+        before=_before(before),
+        reason=reason,
+        forced=forced,
+        checks=list(map(dict, checks)),
+    )
+    return _point(registry, entry, timing)
+
+
+def rollback(
+    registry: Registry,
+    name: str,
+    alias: str,
+    *,
+    to: int | None = None,
+    expected: int | AnyVersion | None = ANY,
+    reason: str | None = None,
+    **timing: float,
+) -> audit.Entry:
+    """See Registry.rollback."""
+    before = _expected(registry, name, alias, expected)
+    target = _earlier(registry, name, alias, before, to)
+    entry = audit.Entry(
+        action="rollback",
+        name=name,
+        alias=alias,
+        version=target.version,
+        digest=registry.digest(name, target.version),
+        before=_before(before),
+        restores=target.id,
+        reason=reason,
+    )
+    return _point(registry, entry, timing)
+
+
+def rollback_target(registry: Registry, name: str, alias: str, to: int | None = None) -> audit.Entry:
+    """Return the entry that a roll-back would restore; RegistryError when there is none."""
+    return _earlier(registry, name, alias, _expected(registry, name, alias, ANY), to)
+
+
+def _expected(registry: Registry, name: str, alias: str, expected: int | AnyVersion | None) -> Pointer | None:
+    """Return what the alias holds; Conflict when that is not what the caller believes."""
+    names.alias_name(alias)
+    there = registry.pointer(name, alias)
+    found = there.number if there else None
+    if expected is not ANY and found != expected:
+        says = f"names version {found}" if there else "names no version"
+        raise Conflict(
+            f"{alias} of {name} {says}, not {expected if expected is not None else 'none'} as expected",
+            "Look at it (dkeras models history), and decide anew.",
+        )
+    return there
+
+
+def _before(pointer: Pointer | None) -> audit.Before:
+    return audit.Before(version=pointer.number, entry=pointer.entry) if pointer else audit.Before()
+
+
+def _earlier(registry: Registry, name: str, alias: str, current: Pointer | None, to: int | None) -> audit.Entry:
+    """Return the entry whose state a roll-back restores.
+
+    A roll-back undoes a promotion, and a second one the promotion before that: from a state that was restored it goes
+    on where the restored one came from, not back to what the first roll-back has left.
+    """
+
+    if current is None or current.entry is None:
+        raise RegistryError(f"{alias} of {name} has no earlier version in its audit", "Promote the version instead.")
+
+    def load(entry: str) -> audit.Entry:
+        return audit.read(registry, name, entry)
+
+    if to is not None:
+        for entry in audit.chain(current.entry, load):
+            if entry.version == to and entry.id != current.entry:
+                return entry
+        raise RegistryError(f"{alias} of {name} never named version {to}", "See dkeras models history, or promote it.")
+    entry = load(current.entry)
+    while entry.restores is not None:
+        entry = load(entry.restores)
+    if entry.before.entry is None:
+        said = f"promotion of version {entry.version} was its first"
+        if entry.before.version is not None:
+            said = f"version {entry.before.version} before it was promoted by an older release, without an entry"
+        raise RegistryError(f"{alias} of {name} has nothing to go back to: {said}", "Promote the version instead.")
+    return load(entry.before.entry)
+
+
+def _point(registry: Registry, entry: audit.Entry, timing: Mapping[str, float]) -> audit.Entry:
+    from dkeras_core.registry import marks
+
+    def verify() -> None:
+        version = registry.at(entry.name, entry.version)
+        status = registry.storage.status(version.path)
+        if status is None or not status.is_dir:
+            raise RegistryError(f"{version} does not exist any more [{version.path}]", "See dkeras models list.")
+        marks.refuse_unpromotable(registry, entry.name, entry.version)
+        # An alias of an older release names no entry, so its number has to be compared as well.
+        there = registry.pointer(entry.name, entry.alias)
+        if (there.number if there else None) != entry.before.version:
+            raise Conflict(
+                f"{entry.alias} of {entry.name} was changed meanwhile; nothing was done",
+                "Look at it (dkeras models history), and decide anew.",
+            )
+
+    verify()
+    pointer = Pointer(entry.version, entry.id, entry.digest)
+    return commit(registry, entry, pointer.to_bytes(), verify=verify, **timing)

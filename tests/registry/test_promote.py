@@ -1,0 +1,242 @@
+"""Promotion and roll-back: what the alias names, what the audit says, and what is refused."""
+
+import itertools
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dkeras_core.errors import Conflict, PathMissing, RegistryError, StorageError
+from dkeras_core.registry import audit
+
+
+@pytest.fixture
+def registry(place, folder):
+    """Versions 1 to 3 of higgs."""
+    for number in (1, 2, 3):
+        place.registry.publish("higgs", folder, run_id=f"run-{number}")
+    return place.registry
+
+
+def alias_file(registry):
+    return registry.storage.read_bytes(registry.layout.alias("higgs", "production")).decode().splitlines()
+
+
+def left_behind(registry):
+    """Everything of a change that should be gone after it; of leases the last one stays."""
+    storage, model = registry.storage, registry.layout.model("higgs")
+    staged = [status.name for status in storage.list(model) if status.name.startswith(".")]
+    leases = [status.name for status in storage.list(registry.layout.leases("higgs"))]
+    return staged, [name for name in leases if not name.endswith(".done")]
+
+
+def test_promote_points_the_alias_and_explains_itself(registry):
+    assert registry.pointer("higgs", "production") is None
+    first = registry.promote("higgs", 1, "production", reason="first one", checks=[{"name": "integrity"}])
+    second = registry.promote("higgs", 3, "production", expected=1, forced=True, reason="hurry")
+    assert registry.production("higgs").number == 3 and registry.aliases("higgs") == {"production": 3}
+    assert alias_file(registry) == ["3", second.id, registry.digest("higgs", 3)]
+    events = registry.history("higgs")
+    assert [(event.entry.id, event.applied) for event in events] == [(second.id, True), (first.id, True)]
+    newest, oldest = (event.entry for event in events)
+    assert (newest.before.version, newest.before.entry, newest.forced, newest.reason) == (1, first.id, True, "hurry")
+    assert oldest.before == audit.Before() and oldest.checks == [{"name": "integrity"}]
+    assert oldest.user == audit.current_user() and oldest.host
+    assert left_behind(registry) == ([], ["2"])
+
+
+def test_promoting_again_changes_nothing(registry):
+    first = registry.promote("higgs", 2, "production")
+    assert registry.promote("higgs", 2, "production").id == first.id
+    assert len(registry.history("higgs")) == 1
+
+
+@pytest.mark.parametrize("believed", [None, 2])
+def test_an_alias_that_moved_is_not_overwritten(registry, believed):
+    registry.promote("higgs", 1, "production")
+    with pytest.raises(Conflict, match="names version 1, not") as caught:
+        registry.promote("higgs", 3, "production", expected=believed)
+    assert caught.value.exit_code == 9
+    with pytest.raises(Conflict, match="names no version"):
+        registry.promote("higgs", 3, "staging", expected=1)
+    assert registry.aliases("higgs") == {"production": 1} and len(registry.history("higgs")) == 1
+
+
+def test_an_alias_that_moves_between_decision_and_lease(registry, monkeypatch):
+    """The comparison that counts is the one under the lease."""
+    registry.promote("higgs", 1, "production")
+    from dkeras_core.registry import change
+
+    original, others = change.Lease.__enter__, [2]
+
+    def enter(lease):
+        if others:
+            registry.promote("higgs", others.pop(), "production")
+        return original(lease)
+
+    monkeypatch.setattr(change.Lease, "__enter__", enter)
+    with pytest.raises(Conflict, match="promote of version 2 by"):
+        registry.promote("higgs", 3, "production")
+    assert registry.production("higgs").number == 2
+    assert [event.entry.version for event in registry.history("higgs")] == [2, 1]
+    assert left_behind(registry)[0] == []
+
+
+def test_roll_back_goes_one_promotion_back_each_time(registry):
+    for number in (1, 2, 3):
+        registry.promote("higgs", number, "production")
+    assert registry.rollback("higgs", "production", reason="too many false positives").version == 2
+    assert registry.rollback("higgs", "production").version == 1
+    with pytest.raises(RegistryError, match="nothing to go back to"):
+        registry.rollback("higgs", "production")
+    registry.promote("higgs", 3, "production")
+    assert registry.rollback("higgs", "production").version == 1
+    assert registry.rollback("higgs", "production", to=3).version == 3
+    entry = registry.history("higgs")[0].entry
+    assert (entry.action, entry.version, entry.before.version) == ("rollback", 3, 1)
+    assert entry.digest == registry.digest("higgs", 3) == alias_file(registry)[2]
+    with pytest.raises(RegistryError, match="never named version 7"):
+        registry.rollback("higgs", "production", to=7)
+    with pytest.raises(RegistryError, match="no earlier version"):
+        registry.rollback("higgs", "staging")
+    assert all(event.applied for event in registry.history("higgs"))
+
+
+def test_what_does_not_exist_is_not_promoted(registry):
+    with pytest.raises(RegistryError, match="no version 9"):
+        registry.promote("higgs", 9, "production")
+    with pytest.raises(RegistryError, match="not an alias"):
+        registry.promote("higgs", 1, "7")
+    registry.storage.delete(f"{registry.at('higgs', 3).path}/manifest.sha256")
+    with pytest.raises(RegistryError, match="manifest"):
+        registry.promote("higgs", 3, "production")
+    assert registry.aliases("higgs") == {} and registry.history("higgs") == []
+
+
+def test_an_alias_of_one_line_is_read_and_replaced(registry):
+    path = registry.layout.alias("higgs", "production")
+    registry.storage.write_bytes(path, b"2\n")
+    assert registry.production("higgs").number == 2 and registry.pointer("higgs", "production").entry is None
+    entry = registry.promote("higgs", 3, "production", expected=2)
+    assert entry.before == audit.Before(version=2)
+    with pytest.raises(RegistryError, match="version 2 before it was promoted by an older release"):
+        registry.rollback("higgs", "production")
+    registry.storage.write_atomic(path, b"x\n")
+    with pytest.raises(RegistryError, match="instead of a version's number"):
+        registry.alias("higgs", "production")
+
+
+def test_an_attempt_that_died_before_its_commit_point_is_told_as_such(registry, monkeypatch):
+    registry.promote("higgs", 1, "production")
+    storage, replace = registry.storage, type(registry.storage).replace
+
+    def broken(self, source, target):
+        raise StorageError("the power went off")
+
+    monkeypatch.setattr(type(storage), "replace", broken)
+    with pytest.raises(StorageError, match="power"):
+        registry.promote("higgs", 2, "production")
+    monkeypatch.setattr(type(storage), "replace", replace)
+    registry.promote("higgs", 3, "production")
+    assert [(event.entry.version, event.applied) for event in registry.history("higgs")] == [
+        (3, True),
+        (2, False),
+        (1, True),
+    ]
+    assert [event.entry.version for event in registry.history("higgs", limit=2)] == [3, 2]
+    assert registry.history("higgs", alias="staging") == []
+
+
+def test_a_commit_whose_answer_was_lost_has_happened(registry, monkeypatch):
+    storage, replace = registry.storage, type(registry.storage).replace
+
+    def late(self, source, target):
+        replace(self, source, target)
+        raise StorageError("no answer")
+
+    monkeypatch.setattr(type(storage), "replace", late)
+    assert registry.promote("higgs", 2, "production").version == 2
+    assert registry.production("higgs").number == 2 and left_behind(registry)[0] == []
+
+
+def test_a_dead_holder_is_waited_for_and_fenced(registry, monkeypatch):
+    """A process that falls asleep before its commit finds nothing to commit when it wakes."""
+    registry.promote("higgs", 1, "production")
+    storage, replace = registry.storage, type(registry.storage).replace
+    with ThreadPoolExecutor(1) as other:
+        awake = []
+
+        def sleepy(self, source, target):
+            if not awake:
+                awake.append(True)
+                other.submit(registry.promote, "higgs", 3, "production", duration=0.3).result()
+            replace(self, source, target)
+
+        monkeypatch.setattr(type(storage), "replace", sleepy)
+        with pytest.raises(RegistryError, match="too slow and lost its turn; nothing was changed"):
+            registry.promote("higgs", 2, "production", duration=0.3)
+    assert registry.production("higgs").number == 3
+    assert [(event.entry.version, event.applied) for event in registry.history("higgs")] == [
+        (3, True),
+        (2, False),
+        (1, True),
+    ]
+    assert left_behind(registry)[0] == []
+
+
+def test_a_live_holder_is_waited_for_and_named(registry):
+    storage, leases = registry.storage, registry.layout.leases("higgs")
+    holder = {"token": "other", "owner": "anna", "host": "edge1", "expires": "2999-01-01T00:00:00+00:00"}
+    storage.write_bytes(f"{leases}/7", json.dumps(holder).encode())
+    with pytest.raises(RegistryError, match="being changed by anna on edge1"):
+        registry.promote("higgs", 1, "production", wait=0.2)
+    # A clock that is wrong does not hold it for ever: nobody needs longer than twice the duration.
+    registry.promote("higgs", 1, "production", duration=0.2)
+    assert [status.name for status in storage.list(leases)] == ["8", "8.done"]
+
+
+def test_a_lease_number_that_was_used_long_ago_is_not_taken(registry):
+    """A contender that slept between listing and rename finds a free, but old, number."""
+    from dkeras_core.registry.lease import Lease
+
+    for number in (1, 2, 3):
+        registry.promote("higgs", number, "production")
+    token = audit.new_id()
+    staged = registry.layout.staged("higgs", token)
+    registry.storage.mkdirs(staged)
+    lease = Lease(registry, "higgs", token)
+    assert lease._take(2) is False
+    with lease:
+        assert [status.name for status in registry.storage.list(registry.layout.leases("higgs"))] == ["4"]
+
+
+def test_many_at_once_take_turns(registry):
+    def attempt(worker):
+        try:
+            return registry.promote("higgs", 1 + worker % 3, "production").id
+        except Conflict:
+            return None
+
+    with ThreadPoolExecutor(8) as workers:
+        done = {found for found in workers.map(attempt, range(16)) if found}
+    events = registry.history("higgs")
+    assert done == {event.entry.id for event in events if event.applied} and all(event.applied for event in events)
+    assert events[0].entry.version == registry.production("higgs").number
+    # each entry was decided on the one before it
+    for newer, older in itertools.pairwise(events):
+        assert newer.entry.before == audit.Before(version=older.entry.version, entry=older.entry.id)
+    assert left_behind(registry)[0] == []
+
+
+def test_a_damaged_audit_is_named(registry):
+    entry = registry.promote("higgs", 1, "production")
+    path = f"{registry.layout.audit('higgs')}/{entry.id}.json"
+    registry.storage.write_atomic(path, b"{}")
+    with pytest.raises(RegistryError, match=entry.id):
+        registry.history("higgs")
+    registry.storage.write_atomic(path, json.dumps({**json.loads(entry.to_bytes()), "format": 2}).encode())
+    with pytest.raises(RegistryError, match="format 2"):
+        registry.history("higgs")
+    registry.storage.delete(path)
+    with pytest.raises(PathMissing):
+        registry.promote("higgs", 1, "production")
