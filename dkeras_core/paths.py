@@ -96,7 +96,9 @@ class Layout:
 
     def staged(self, name: str, entry: str) -> str:
         """The files of a change under way."""
-        return f"{self.model(name)}/.staged-{entry}"
+        # Below leases/, because an operator must be able to move it away, which in the model's folder would let him
+        # move versions/ and audit/ too.
+        return f"{self.leases(name)}/.staged-{entry}"
 
     def catalog(self, name: str) -> str:
         """A cache of the manifests' summaries; never the truth."""

@@ -1,6 +1,6 @@
 """The one way in which an alias, a mark or a tombstone changes.
 
-1. Stage everything that will be written in ``.staged-<id>/``: the new file, the audit entry, the lease.
+1. Stage everything that will be written in ``leases/.staged-<id>/``: the new file, the audit entry, the lease.
 2. Take the lease (lease.py), and compare: the file must still name the entry that the change was decided on.
 3. Rename the audit entry to its place.
 4. Rename the new file over the old one. The commit point: before it nothing has changed, after it everything has.
@@ -63,9 +63,10 @@ def commit(
     staged = layout.staged(name, entry.id)
     try:
         storage.mkdirs(staged, mode=OPEN)
-        storage.write_bytes(f"{staged}/content", content, overwrite=True)
-        storage.write_bytes(f"{staged}/entry.json", entry.to_bytes(), overwrite=True)
-        for folder in (posixpath.dirname(path), layout.audit(name), layout.leases(name)):
+        # Everybody may read them, whatever the umask of the site.
+        storage.write_bytes(f"{staged}/content", content, overwrite=True, mode=0o644)
+        storage.write_bytes(f"{staged}/entry.json", entry.to_bytes(), overwrite=True, mode=0o444)
+        for folder in (posixpath.dirname(path), layout.audit(name)):
             storage.mkdirs(folder)
         with Lease(registry, name, entry.id, duration=duration, wait=wait):
             _compare(registry, entry, audit.head(storage, path))

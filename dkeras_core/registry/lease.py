@@ -167,7 +167,7 @@ class Lease:
             "pid": os.getpid(),
             "expires": (datetime.now(UTC) + timedelta(seconds=self._duration)).isoformat(),
         }
-        self._storage.write_bytes(f"{self._staged}/{FILE}", json.dumps(value).encode(), overwrite=True)
+        self._storage.write_bytes(f"{self._staged}/{FILE}", json.dumps(value).encode(), overwrite=True, mode=0o644)
         self._fresh = time.monotonic() + self._duration / 4
 
     def _fence(self, token: str) -> None:

@@ -65,6 +65,8 @@ def rollback(
 ) -> audit.Entry:
     """See Registry.rollback."""
     before = _expected(registry, name, alias, expected)
+    if to is not None and before is not None and before.number == to and before.entry is not None:
+        return audit.read(registry, name, before.entry)
     target = _earlier(registry, name, alias, before, to)
     entry = audit.Entry(
         action="rollback",

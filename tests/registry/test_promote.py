@@ -24,10 +24,9 @@ def alias_file(registry):
 
 def left_behind(registry):
     """Everything of a change that should be gone after it; of leases the last one stays."""
-    storage, model = registry.storage, registry.layout.model("higgs")
-    staged = [status.name for status in storage.list(model) if status.name.startswith(".")]
-    leases = [status.name for status in storage.list(registry.layout.leases("higgs"))]
-    return staged, [name for name in leases if not name.endswith(".done")]
+    leases = [status.name for status in registry.storage.list(registry.layout.leases("higgs"))]
+    staged = [name for name in leases if name.startswith(".")]
+    return staged, [name for name in leases if name not in staged and not name.endswith(".done")]
 
 
 def test_promote_points_the_alias_and_explains_itself(registry):
@@ -92,6 +91,8 @@ def test_roll_back_goes_one_promotion_back_each_time(registry):
     registry.promote("higgs", 3, "production")
     assert registry.rollback("higgs", "production").version == 1
     assert registry.rollback("higgs", "production", to=3).version == 3
+    count = len(registry.history("higgs"))
+    assert registry.rollback("higgs", "production", to=3).version == 3 and len(registry.history("higgs")) == count
     entry = registry.history("higgs")[0].entry
     assert (entry.action, entry.version, entry.before.version) == ("rollback", 3, 1)
     assert entry.digest == registry.digest("higgs", 3) == alias_file(registry)[2]
@@ -207,7 +208,7 @@ def test_a_lease_number_that_was_used_long_ago_is_not_taken(registry):
     lease = Lease(registry, "higgs", token)
     assert lease._take(2) is False
     with lease:
-        assert [status.name for status in registry.storage.list(registry.layout.leases("higgs"))] == ["4"]
+        assert left_behind(registry)[1] == ["4"]
 
 
 def test_many_at_once_take_turns(registry):
