@@ -1,4 +1,4 @@
-"""Which names the registry takes: one rule for models and aliases, one for runs.
+"""Which names the registry takes: one rule for models, aliases and the keys of tags, one for runs.
 
 A name becomes a folder in HDFS, a URL of a serving process and an argument of a shell, so it is lower-case ASCII that
 none of them gives a meaning: letters, digits, ``_``, ``.`` and ``-``, beginning with a letter or digit, 64 characters
@@ -28,6 +28,13 @@ def alias_name(text: str) -> str:
     """Return ``text``; RegistryError when it is not the name of an alias."""
     if not NAME.fullmatch(text) or text.isdigit():
         raise RegistryError(f"{_shown(text)} is not an alias", f"Use {_RULE}, and not digits alone.")
+    return text
+
+
+def tag_key(text: str) -> str:
+    """Return ``text``; RegistryError when it is not the key of a tag."""
+    if not NAME.fullmatch(text):
+        raise RegistryError(f"{_shown(text)} is not the key of a tag", f"Use {_RULE}.")
     return text
 
 

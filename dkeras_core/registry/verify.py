@@ -20,15 +20,16 @@ def read_manifest(storage: Storage, folder: str) -> Manifest:
     RegistryError
         There is none, it is damaged (its seal does not match), or its format is one to come.
     """
-    return _read(storage, folder)[1]
+    return read_sealed(storage, folder)[1]
 
 
 def manifest_digest(storage: Storage, folder: str) -> str:
     """Return the SHA-256 (hex) of the manifest of the version in ``folder``; errors as ``read_manifest``."""
-    return hashlib.sha256(_read(storage, folder)[0]).hexdigest()
+    return hashlib.sha256(read_sealed(storage, folder)[0]).hexdigest()
 
 
-def _read(storage: Storage, folder: str) -> tuple[bytes, Manifest]:
+def read_sealed(storage: Storage, folder: str) -> tuple[bytes, Manifest]:
+    """Return the bytes of the manifest, whose SHA-256 is the version's digest, too; errors as ``read_manifest``."""
     path = f"{folder}/{MANIFEST}"
     try:
         data = storage.read_bytes(path)
