@@ -58,6 +58,10 @@ class PathMissing(StorageError, FileNotFoundError):
     """A path that is needed does not exist."""
 
 
+class AccessDenied(StorageError, PermissionError):
+    """The user may not do this: the mode, an access control list or the sticky bit of a folder says so."""
+
+
 class ClusterError(DkerasError, RuntimeError):
     """Hadoop or YARN is unreachable, refused the application, or the application failed."""
 

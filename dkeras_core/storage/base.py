@@ -15,7 +15,7 @@ import hashlib
 import posixpath
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,10 @@ _SENDERS = 4
 
 @dataclass(frozen=True)
 class FileStatus:
-    """One file or folder as it stands: absolute path, size in bytes, time of change in Unix seconds, mode bits."""
+    """One file or folder as it stands: absolute path, size in bytes, time of change in Unix seconds, mode bits.
+
+    Where there is an access control list, the group's bits in ``mode`` are its mask (HDFS and POSIX alike).
+    """
 
     path: str
     is_dir: bool
@@ -39,6 +42,7 @@ class FileStatus:
     modified: float
     owner: str
     mode: int
+    group: str = ""
 
     @property
     def name(self) -> str:
@@ -147,7 +151,33 @@ class Storage(ABC):
 
     @abstractmethod
     def set_mode(self, path: str, mode: int) -> None:
-        """Set the permission bits of one file or folder."""
+        """Set the permission bits of one file or folder; AccessDenied for all but its owner and superusers."""
+
+    @abstractmethod
+    def set_owner(self, path: str, *, owner: str | None = None, group: str | None = None) -> None:
+        """Give one file or folder to another user or group.
+
+        AccessDenied: only superusers give to another user, and an owner only to a group that he or she is in.
+        """
+
+    @abstractmethod
+    def acl(self, path: str) -> list[str] | None:
+        """Return the access control list of one file or folder beyond its mode, such as ``group:operators:rwx``.
+
+        Empty when there is none; None when this file system keeps none (a local folder, dfs.namenode.acls.enabled
+        is false). PathMissing.
+        """
+
+    @abstractmethod
+    def add_acl(self, path: str, entries: Sequence[str]) -> None:
+        """Add entries to an access control list, or change them; StorageError where there are no lists."""
+
+    @abstractmethod
+    def allows(self, path: str, action: str) -> bool:
+        """Tell whether this user has the rights ``action`` ("w", "rx", …) on one file or folder. PathMissing.
+
+        Sticky bits do not count: they are about what stands in a folder.
+        """
 
     @abstractmethod
     def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dkeras_core.errors import PathExists, PathMissing, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
+from dkeras_core.storage.access import symbolic
 from dkeras_core.storage.base import FileStatus, Progress, Storage, clean, split_uri
-from dkeras_core.storage.refusals import refusal
+from dkeras_core.storage.refusals import refusal, without_acls
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -77,6 +78,7 @@ class HadoopStorage(Storage):
             found.getModificationTime() / 1000,
             found.getOwner(),
             found.getPermission().toShort(),
+            found.getGroup(),
         )
 
     def status(self, path: str) -> FileStatus | None:
@@ -181,6 +183,40 @@ class HadoopStorage(Storage):
         with self._errors(path):
             permission = self._jvm.org.apache.hadoop.fs.permission.FsPermission(f"{mode:o}")
             self._fs.setPermission(self._path(path), permission)
+
+    def set_owner(self, path: str, *, owner: str | None = None, group: str | None = None) -> None:
+        path = self.clean(path)
+        with self._errors(path):
+            self._fs.setOwner(self._path(path), owner, group)
+
+    def acl(self, path: str) -> list[str] | None:
+        path = self.clean(path)
+        try:
+            with self._errors(path):
+                found = self._fs.getAclStatus(self._path(path)).getEntries()
+                return [entry for entry in self._acl_entry.aclSpecToString(found).split(",") if entry]
+        except StorageError as error:
+            if without_acls(error):
+                return None
+            raise
+
+    def add_acl(self, path: str, entries: Sequence[str]) -> None:
+        path = self.clean(path)
+        with self._errors(path):
+            self._fs.modifyAclEntries(self._path(path), self._acl_entry.parseAclSpec(",".join(entries), True))
+
+    @property
+    def _acl_entry(self):
+        return self._hadoop.permission.AclEntry
+
+    def allows(self, path: str, action: str) -> bool:
+        path = self.clean(path)
+        try:
+            with self._errors(path):
+                self._fs.access(self._path(path), self._hadoop.permission.FsAction.getFsAction(symbolic(action)))
+        except AccessDenied:
+            return False
+        return True
 
     def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:
         self._refuse_folder(path)

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import grp
 import hashlib
 import os
 import pwd
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dkeras_core.errors import PathExists, PathMissing, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
 from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage, clean
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
@@ -49,7 +50,8 @@ def _errors(path: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise PathMissing(f"{path}: does not exist", "Check the path, and that what writes it has run.") from error
     except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}", _NEXT_STEPS.get(error.errno)) from error
+        kind = AccessDenied if isinstance(error, PermissionError) else StorageError
+        raise kind(f"{path}: {error.strerror or error}", _NEXT_STEPS.get(error.errno)) from error
 
 
 def _renameat2():
@@ -88,6 +90,20 @@ def claim_and_rename(src: str, dst: str) -> None:
         raise
 
 
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
 class LocalStorage(Storage):
     """The file systems mounted on this machine."""
 
@@ -97,12 +113,9 @@ class LocalStorage(Storage):
     def _status(self, path: str) -> FileStatus:
         found = os.stat(path)
         is_dir = os.path.isdir(path)
-        try:
-            owner = pwd.getpwuid(found.st_uid).pw_name
-        except KeyError:
-            owner = str(found.st_uid)
         size = 0 if is_dir else found.st_size
-        return FileStatus(path, is_dir, size, found.st_mtime, owner, found.st_mode & 0o7777)
+        mode = found.st_mode & 0o7777
+        return FileStatus(path, is_dir, size, found.st_mtime, _user(found.st_uid), mode, _group(found.st_gid))
 
     def status(self, path: str) -> FileStatus | None:
         path = self.clean(path)
@@ -193,6 +206,27 @@ class LocalStorage(Storage):
         path = self.clean(path)
         with _errors(path):
             os.chmod(path, mode)
+
+    def set_owner(self, path: str, *, owner: str | None = None, group: str | None = None) -> None:
+        path = self.clean(path)
+        with _errors(path):
+            try:
+                shutil.chown(path, owner, group)
+            except LookupError as error:
+                raise StorageError(f"{path}: {error}", "Name a user or group of this machine.") from error
+
+    def acl(self, path: str) -> list[str] | None:
+        self._needed(path)
+        return None
+
+    def add_acl(self, path: str, entries: Sequence[str]) -> None:
+        raise StorageError(
+            f"{path}: dkeras sets access control lists in HDFS only", "Use the file's group, or setfacl."
+        )
+
+    def allows(self, path: str, action: str) -> bool:
+        path = self._needed(path).path
+        return os.access(path, sum({"r": os.R_OK, "w": os.W_OK, "x": os.X_OK}[right] for right in action))
 
     def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:
         def write(temporary: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from dkeras_core.errors import PathExists, PathMissing, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
 
 _CLASS = re.compile(r"\b([A-Z]\w*(?:Exception|InvalidToken))\b")
 
@@ -25,9 +25,14 @@ _CAUSES: dict[str, tuple[type[StorageError], str, str]] = {
         "Choose another name, or ask to overwrite it.",
     ),
     "AccessControlException": (
-        StorageError,
+        AccessDenied,
         "permission denied",
         "Ask for write permission (hdfs dfs -chmod or -setfacl on the folder), or set another user or root folder.",
+    ),
+    "AclException": (
+        StorageError,
+        "the access control list is refused",
+        "Set dfs.namenode.acls.enabled on the NameNode, or use the group of the folder instead.",
     ),
     "NSQuotaExceededException": (
         StorageError,
@@ -114,6 +119,11 @@ _SAME = {
     "NoRouteToHostException": "ConnectException",
     "SocketTimeoutException": "ConnectTimeoutException",
 }
+
+
+def without_acls(error: StorageError) -> bool:
+    """Tell whether a refusal says that the NameNode keeps no access control lists."""
+    return "dfs.namenode.acls.enabled" in error.what
 
 
 def refusal(path: str, exception: str | None, message: str, where: str) -> StorageError:

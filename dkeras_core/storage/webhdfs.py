@@ -12,20 +12,23 @@ import logging
 import os
 import posixpath
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 from hdfs import HdfsError, InsecureClient
+from hdfs.client import _Request
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from dkeras_core.errors import PathExists, PathMissing, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
+from dkeras_core.storage.access import symbolic
 from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage, clean
-from dkeras_core.storage.refusals import refusal
+from dkeras_core.storage.body import Body, chunks
+from dkeras_core.storage.refusals import refusal, without_acls
 
 # The client logs as errors what it also raises; people should read the bundle's message alone.
 logging.getLogger("hdfs.client").setLevel(logging.CRITICAL)
@@ -33,6 +36,8 @@ logging.getLogger("hdfs.client").setLevel(logging.CRITICAL)
 _NOT_PERFORMED = ("StandbyException", "RetriableException")
 # Refusals of a block (quota, full DataNodes) when the file has been created: the empty file is this writer's own.
 _AFTER_CREATION = ("DSQuotaExceededException", "QuotaByStorageTypeExceededException", "IOException")
+
+_check_access = _Request("GET").to_method("CHECKACCESS")  # which the client does not bring
 
 
 class WebHdfsStorage(Storage):
@@ -113,6 +118,8 @@ class WebHdfsStorage(Storage):
         with self._errors(path):
             while True:
                 try:
+                    if operation == "_check_access":
+                        return _check_access(self._client, path, **parameters)
                     return getattr(self._client, operation)(path, **parameters)
                 except HdfsError as error:
                     if error.exception not in _NOT_PERFORMED or time.monotonic() + pause > deadline:
@@ -141,7 +148,7 @@ class WebHdfsStorage(Storage):
 
     def open(self, path: str) -> BinaryIO:
         path = self.clean(path)
-        return io.BufferedReader(_Stream(self, path, self._call("_open", path)), CHUNK)
+        return io.BufferedReader(Body(self._errors, path, self._call("_open", path)), CHUNK)
 
     def write_bytes(self, path: str, data: bytes, *, overwrite: bool = False, mode: int | None = None) -> None:
         self._create(self.clean(path), data, overwrite, mode)
@@ -206,10 +213,32 @@ class WebHdfsStorage(Storage):
     def set_mode(self, path: str, mode: int) -> None:
         self._call("_set_permission", self.clean(path), permission=f"{mode:o}")
 
+    def set_owner(self, path: str, *, owner: str | None = None, group: str | None = None) -> None:
+        given = {key: value for key, value in (("owner", owner), ("group", group)) if value is not None}
+        self._call("_set_owner", self.clean(path), **given)
+
+    def acl(self, path: str) -> list[str] | None:
+        try:
+            return self._call("_get_acl_status", self.clean(path)).json()["AclStatus"]["entries"]
+        except StorageError as error:
+            if without_acls(error):
+                return None
+            raise
+
+    def add_acl(self, path: str, entries: Sequence[str]) -> None:
+        self._call("_modify_acl_entries", self.clean(path), aclspec=",".join(entries))
+
+    def allows(self, path: str, action: str) -> bool:
+        try:
+            self._call("_check_access", self.clean(path), fsaction=symbolic(action))
+        except AccessDenied:
+            return False
+        return True
+
     def _put_file(self, local: Path, path: str, overwrite: bool, mode: int | None, progress: Progress | None) -> None:
         try:
             with Path(local).open("rb") as stream:
-                self._create(path, _chunks(stream, progress), overwrite, mode)
+                self._create(path, chunks(stream, progress), overwrite, mode)
         except PathExists:
             raise
         except BaseException:
@@ -228,51 +257,11 @@ class WebHdfsStorage(Storage):
         return f"{found['algorithm']}:{found['bytes'][: 2 * found['length']]}"
 
 
-class _Stream(io.RawIOBase):
-    """The body of an OPEN answer; a body that ends early is an error, never a short file."""
-
-    def __init__(self, storage: WebHdfsStorage, path: str, response: requests.Response):
-        self._storage, self._path, self._response = storage, path, response
-        self._left = int(response.headers["content-length"]) if "content-length" in response.headers else None
-
-    def readable(self) -> bool:
-        return True
-
-    def _next(self, size: int) -> bytes:
-        """Return at most ``size`` bytes, none at the end."""
-        with self._storage._errors(self._path):
-            piece = self._response.raw.read(size)
-        if self._left is not None:
-            self._left -= len(piece)
-            if not piece and self._left > 0:  # urllib3 before 2.0 takes this for the end
-                raise StorageError(f"{self._path}: the answer broke off {self._left} bytes early", "Try again.")
-        return piece
-
-    def readinto(self, buffer) -> int:
-        piece = self._next(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
-
-    def readall(self) -> bytes:
-        # The inherited one asks for 8 KiB at a time.
-        return b"".join(iter(lambda: self._next(CHUNK), b""))
-
-    def close(self) -> None:
-        self._response.close()
-        super().close()
-
-
-def _chunks(stream: BinaryIO, progress: Progress | None) -> Iterator[bytes]:
-    while chunk := stream.read(CHUNK):
-        yield chunk
-        if progress is not None:
-            progress(len(chunk))
-
-
 def _file_status(path: str, found: dict) -> FileStatus:
     is_dir = found["type"] == "DIRECTORY"
     modified = found["modificationTime"] / 1000
-    return FileStatus(path, is_dir, found["length"], modified, found["owner"], int(found["permission"], 8))
+    mode = int(found["permission"], 8)
+    return FileStatus(path, is_dir, found["length"], modified, found["owner"], mode, found["group"])
 
 
 def _remote_error(response: requests.Response) -> HdfsError:

@@ -9,6 +9,7 @@ import pytest
 
 from dkeras_core.errors import PathExists, PathMissing, StorageError
 from dkeras_core.storage import FileStatus, open_storage
+from dkeras_core.storage.access import group_may, writers
 
 
 @pytest.fixture(
@@ -32,8 +33,9 @@ def test_a_written_file_is_listed_and_read(place):
     before = time.time()
     storage.write_bytes(f"{base}/deep/er/a.txt", b"hello", mode=0o640)
     status = storage.status(f"{base}/deep/er/a.txt")
-    assert status == FileStatus(f"{base}/deep/er/a.txt", False, 5, status.modified, status.owner, 0o640)
+    assert status == FileStatus(f"{base}/deep/er/a.txt", False, 5, status.modified, status.owner, 0o640, status.group)
     assert before - 5 <= status.modified <= time.time() + 5 and status.owner and status.name == "a.txt"
+    assert status.group == storage.status(f"{base}/deep").group != ""
     assert storage.read_bytes(f"{base}/deep/er/a.txt") == b"hello"
     assert storage.status(f"{base}/deep").is_dir and storage.status(f"{base}/none") is None
     assert storage.exists(f"{base}/deep") and not storage.exists(f"{base}/deep/none")
@@ -200,6 +202,40 @@ def test_folders_and_modes(place):
         storage.mkdirs(f"{base}/file/below")
     with pytest.raises(PathMissing):
         storage.set_mode(f"{base}/none", 0o755)
+
+
+def test_owner_group_and_rights(place):
+    storage, base = place
+    storage.write_bytes(f"{base}/file", b"-", mode=0o640)
+    before = storage.status(f"{base}/file")
+    storage.set_owner(f"{base}/file", owner=before.owner, group=before.group)  # what anybody may do
+    assert storage.status(f"{base}/file") == before
+    assert storage.allows(f"{base}/file", "rw") and storage.allows(base, "rwx")
+    missing = f"{base}/none"
+    for call in (
+        lambda: storage.acl(missing),
+        lambda: storage.allows(missing, "r"),
+        lambda: storage.set_owner(missing, group=before.group),
+    ):
+        with pytest.raises(PathMissing, match="none"):
+            call()
+
+
+def test_a_list_of_rights_is_added_to(place):
+    storage, base = place
+    storage.mkdirs(f"{base}/shared", mode=0o755)
+    if storage.acl(f"{base}/shared") is None:
+        with pytest.raises(StorageError, match="access control lists"):
+            storage.add_acl(f"{base}/shared", ["group:ops:rwx"])
+        return
+    assert storage.acl(f"{base}/shared") == []
+    storage.add_acl(f"{base}/shared", ["group::r-x", "group:ops:rwx", "user:ann:r-x"])
+    storage.add_acl(f"{base}/shared", ["user:ann:---"])
+    assert sorted(storage.acl(f"{base}/shared")) == ["group::r-x", "group:ops:rwx", "user:ann:---"]
+    status, acl = storage.status(f"{base}/shared"), storage.acl(f"{base}/shared")
+    assert status.mode == 0o775  # the mask
+    assert group_may(status, acl, "ops", "rwx") and not group_may(status, acl, status.group, "w")
+    assert writers(status, acl) == {"group:ops"}
 
 
 def test_a_tree_goes_up_and_comes_down(place, tmp_path):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dkeras_core.errors import PathExists, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, StorageError
 from dkeras_core.storage import local, open_storage
 from dkeras_core.storage.local import LocalStorage, claim_and_rename, rename_without_overwrite
 from dkeras_core.storage.webhdfs import WebHdfsStorage
@@ -117,6 +117,19 @@ def test_a_broken_download_keeps_the_old_file(tmp_path, monkeypatch):
         storage.download(str(tmp_path / "source"), tmp_path / "target")
     assert (tmp_path / "target").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_refusal_is_told_from_a_failure(tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(1, "Operation not permitted", path)
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(AccessDenied, match="not permitted") as error:
+        LocalStorage().set_mode(str(tmp_path), 0o700)
+    assert "owner" in error.value.next_step and error.value.exit_code == 4
+    with pytest.raises(StorageError, match="no-such-group") as error:
+        LocalStorage().set_owner(str(tmp_path), group="no-such-group")
+    assert not isinstance(error.value, AccessDenied)
 
 
 def test_new_files_follow_the_umask(tmp_path):
