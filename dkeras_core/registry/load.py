@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dkeras_core.errors import RegistryError
+from dkeras_core.registry import names
+from dkeras_core.registry.cache import Cache, local_digest
 from dkeras_core.registry.manifest import Manifest
-from dkeras_core.registry.registry import Version
+from dkeras_core.registry.opening import ROOT, open_registry
+from dkeras_core.registry.registry import Registry, Version
 from dkeras_core.registry.verify import problems, read_manifest
 from dkeras_core.storage.local import LocalStorage
 
@@ -23,15 +26,22 @@ if TYPE_CHECKING:
     from dkeras_core.data.features import FeaturePipeline
 
 BATCH = 4096
+_REFERENCE = re.compile(r"([^@/\\]+)@([^@/\\]+)")
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. ``pipeline`` is None when the version carries no features.json."""
+    """A model in memory.
+
+    ``pipeline`` is None when the version carries no features.json. ``digest``, the SHA-256 (hex) of the manifest, names
+    the content; ``version`` is where it came from, None for a folder.
+    """
 
     model: keras.Model
     pipeline: FeaturePipeline | None
     manifest: Manifest
+    digest: str
+    version: Version | None = None
 
     def predict(self, rows: pa.Table | pa.RecordBatch | pd.DataFrame | Mapping[str, Any]) -> np.ndarray:
         """Score raw rows, as they stand before preprocessing: float32 [n] or [n, classes].
@@ -50,25 +60,64 @@ class LoadedModel:
         return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
-def load(source: Version | Path | str) -> LoadedModel:
-    """Load a version, or the local folder that holds one (``Registry.fetch``), after verifying every file.
+def load(
+    source: Version | Path | str,
+    *,
+    root: str | None = None,
+    registry: Registry | None = None,
+    cache: Cache | None = None,
+) -> LoadedModel:
+    """Load a model by its name, after verifying every file.
+
+    Parameters
+    ----------
+    source : str, Path or Version
+        ``"higgs@production"`` or ``"higgs@7"``; or a local folder that holds a version (``Registry.fetch``).
+    root : str, optional
+        Where the registry is (``open_registry``); default ``/dkeras``. ``registry`` is the registry itself.
+    cache : Cache, optional
+        Where local copies are kept; default ``$XDG_CACHE_HOME/dkeras/models``, of 10 GB at most.
 
     Raises
     ------
     RegistryError
-        A file is missing, changed or too many, or the manifest is of a format to come; the file is named.
+        No such model, alias or version; a file is missing, changed or too many; the manifest is of a format to come,
+        or is not the one that was promoted. The file is named.
     """
-    if isinstance(source, Version):
-        with tempfile.TemporaryDirectory(prefix="dkeras-") as folder:
-            return _read(source.fetch(Path(folder, "version")))
-    folder = Path(source).absolute()
+    expected = None
+    if not isinstance(source, Version):
+        reference = None if isinstance(source, Path) else _REFERENCE.fullmatch(source)
+        if reference is None:
+            return _load_folder(Path(source).absolute())
+        source, expected = resolve(registry or open_registry(root or ROOT), *reference.groups())
+    with (cache or Cache()).held(source, expected) as folder:
+        return _read(folder, source)
+
+
+def resolve(registry: Registry, name: str, which: str) -> tuple[Version, str | None]:
+    """Return the version that a number or an alias names, and the SHA-256 (hex) that its manifest must have.
+
+    An alias is read once, and its pointer holds the hash of what was promoted; a number says nothing of that (None).
+    RegistryError when there is no such version.
+    """
+    pointer = None if names.version_number(which) else registry.pointer(name, which)
+    if pointer is None:
+        return registry.version(name, which), None
+    return registry.version(name, pointer.number), pointer.digest
+
+
+def _load_folder(folder: Path) -> LoadedModel:
+    if not folder.is_dir():
+        raise RegistryError(
+            f"{folder}: there is no such folder", "Name a folder, or a version: higgs@production, higgs@7."
+        )
     found = problems(LocalStorage(), str(folder))
     if found:
         raise RegistryError(f"{folder} is damaged: {'; '.join(found)}", "Fetch the version again.")
     return _read(folder)
 
 
-def _read(folder: Path) -> LoadedModel:
+def _read(folder: Path, version: Version | None = None) -> LoadedModel:
     import keras
 
     pipeline = None
@@ -77,4 +126,5 @@ def _read(folder: Path) -> LoadedModel:
 
         pipeline = FeaturePipeline.load(folder / "features.json")
     model = keras.models.load_model(folder / "model.keras", compile=False)
-    return LoadedModel(model, pipeline, read_manifest(LocalStorage(), str(folder)))
+    manifest = read_manifest(LocalStorage(), str(folder))
+    return LoadedModel(model, pipeline, manifest, local_digest(folder), version)

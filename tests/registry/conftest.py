@@ -1,12 +1,16 @@
 """Registries in a local folder and on real HDFS, and a small folder to publish."""
 
 import secrets
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from dkeras_core.registry import Registry
 from dkeras_core.storage.local import LocalStorage
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(params=["local", pytest.param("webhdfs", marks=pytest.mark.cluster)])
@@ -19,6 +23,12 @@ def place(request, tmp_path):
         url = storage.url
     yield SimpleNamespace(registry=Registry(storage, root), storage=storage, root=root, url=url)
     storage.delete(root, recursive=True)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """Local copies of versions stay below the test's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own-cache"))
 
 
 @pytest.fixture
