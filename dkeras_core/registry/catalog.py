@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from dkeras_core.errors import PathMissing, RegistryError, StorageError
-from dkeras_core.registry import marks, names
+from dkeras_core.registry import names
 from dkeras_core.registry.manifest import Lineage
+from dkeras_core.registry.marks import Archived, Mark
 from dkeras_core.registry.verify import read_sealed
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Summary(BaseModel):
     metrics: dict[str, Any] = {}
     problem: str | None = None
     tags: dict[str, str] = {}
-    archived: marks.Archived | None = None
+    archived: Archived | None = None
     deleted: Deleted | None = None
 
 
@@ -79,7 +80,7 @@ class Tombstone(BaseModel):
         return f"{self.model_dump_json(indent=1)}\n".encode()
 
 
-Value = TypeVar("Value", Summary, marks.Mark, Tombstone)
+Value = TypeVar("Value", Summary, Mark, Tombstone)
 
 
 class _Item(BaseModel, Generic[Value]):
@@ -98,7 +99,7 @@ class _File(BaseModel):
 
     format: Literal[1]
     versions: dict[int, _Item[Summary]] = {}
-    marks: dict[int, _Item[marks.Mark]] = {}
+    marks: dict[int, _Item[Mark]] = {}
     tombstones: dict[int, _Item[Tombstone]] = {}
 
 
@@ -140,7 +141,7 @@ class Catalog:
         with contextlib.suppress(StorageError, ValidationError):
             self._known = _File.model_validate_json(registry.storage.read_bytes(self._path))
 
-    def look(self, kind: Kind) -> dict[int, Summary | marks.Mark | Tombstone | RegistryError]:
+    def look(self, kind: Kind) -> dict[int, Summary | Mark | Tombstone | RegistryError]:
         """Return what stands in a folder now, by number; a RegistryError in the place of what cannot be read."""
         there, known = _there(self._registry, self._name, kind), getattr(self._known, kind)
         known = {number: known[number] for number in there if number in known and known[number].is_of(there[number])}
@@ -190,7 +191,7 @@ def _there(registry: Registry, name: str, kind: Kind) -> dict[int, FileStatus]:
     return found
 
 
-def _living(number: int, version: Summary | RegistryError, mark: marks.Mark | RegistryError | None) -> Summary:
+def _living(number: int, version: Summary | RegistryError, mark: Mark | RegistryError | None) -> Summary:
     if isinstance(version, RegistryError):
         version = Summary(number=number, problem=version.what)
     if isinstance(mark, RegistryError):
@@ -215,8 +216,8 @@ def _version(registry: Registry, status: FileStatus, number: int) -> Summary:
     )
 
 
-def _mark(registry: Registry, status: FileStatus, number: int) -> marks.Mark:
-    return marks.Mark.from_bytes(registry.storage.read_bytes(status.path), status.path)
+def _mark(registry: Registry, status: FileStatus, number: int) -> Mark:
+    return Mark.from_bytes(registry.storage.read_bytes(status.path), status.path)
 
 
 def _tombstone(registry: Registry, status: FileStatus, number: int) -> Tombstone:

@@ -4,26 +4,25 @@
 2. Claim: rename without overwrite to ``.ready-<run>``, the one name that only one publisher of a run can hold.
 3. Number: rename without overwrite to ``<n>``; when that number was taken in between, to the next. The commit point.
 
-A run has one version. That is looked up in the manifests while the claim is held: whoever held it before has either
-got a number, which is then seen, or is gone. Names that begin with a dot are no versions to any reader, so a publisher
-that dies at any point leaves the versions as they were.
+A run has one version. That is looked up while the claim is held: whoever held it before has either got a number, which
+is then seen, or is gone. Names that begin with a dot are no versions to any reader, so a publisher that dies at any
+point leaves the versions as they were. The number of a version that was deleted is never used again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
 import secrets
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dkeras_core.errors import PathExists, PathMissing, RegistryError, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, RegistryError, StorageError
 from dkeras_core.registry import names
+from dkeras_core.registry.audit import current_user
+from dkeras_core.registry.catalog import Catalog, Summary, tombstones
 from dkeras_core.registry.manifest import MANIFEST, SEAL, Lineage, Manifest, code_version, describe, seal
 from dkeras_core.registry.verify import problems
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 STALE = 24 * 3600.0  # seconds after which a staging folder belongs to a publisher that died
 ADOPT = 5.0  # seconds to wait for another publisher of the same run, which needs milliseconds, before taking over
-_READERS = 16
 
 
 def publish(
@@ -53,8 +51,7 @@ def publish(
         name=name,
         run=run_id,
         created=datetime.now(UTC).replace(microsecond=0),
-        # In a container the process may run as YARN's user; Hadoop and Spark say for whom.
-        user=os.environ.get("HADOOP_USER_NAME") or os.environ.get("SPARK_USER") or getpass.getuser(),
+        user=current_user(),
         files=files,
         lineage=lineage.model_copy(update={"code": lineage.code or code_version()}),
         metrics=dict(metrics or {}),
@@ -70,7 +67,7 @@ class _Publication:
         self._base = registry.layout.versions(manifest.name)
         self._staging = f"{self._base}/.staging-{manifest.run}-{secrets.token_hex(4)}"
         self._ready = f"{self._base}/.ready-{manifest.run}"
-        self._runs: dict[int, str | None] = {}  # number -> run; a version never changes, so it is read once
+        self._catalog = Catalog(registry, manifest.name)
 
     def run(self, folder: Path) -> Version:
         content = self._manifest.to_bytes()
@@ -82,16 +79,21 @@ class _Publication:
             self._stage(folder, content)
             if self._claim():
                 mine = self._ready
-            return self._number()
+            version = self._number()
         except BaseException:
             self._remove(mine)
             raise
         finally:
             self._remove(self._staging)
+        self._list()
+        return version
 
     def _stage(self, folder: Path, content: bytes) -> None:
         """Upload, then read back: nothing gets a number that the file system does not hold as it was made."""
-        self._storage.upload(folder, self._staging)
+        try:
+            self._storage.upload(folder, self._staging)
+        except AccessDenied as error:
+            raise self._explained(error) from error
         self._clear_stale()
         # A folder that was fetched from a registry brings the two along; this version has its own.
         self._storage.write_bytes(f"{self._staging}/{MANIFEST}", content, overwrite=True)
@@ -99,6 +101,13 @@ class _Publication:
         found = problems(self._storage, self._staging)
         if found:
             raise RegistryError(f"{self._staging}: is not what was written: {'; '.join(found)}", "Publish again.")
+
+    def _explained(self, error: AccessDenied) -> AccessDenied:
+        """Say what a publisher does who may not make the folder of a new model."""
+        name = self._manifest.name
+        if self._storage.exists(self._base):
+            return error
+        return AccessDenied(error.what, f"Ask an operator to run `dkeras models init {name}`.")
 
     def _claim(self) -> bool:
         """Rename to the run's claim; False when another publisher of this run holds it and has stopped there."""
@@ -119,36 +128,56 @@ class _Publication:
         if published is not None:
             self._remove(self._ready)
             return published
-        number = max(self._registry.versions(self._manifest.name), default=0) + 1
+        number = self._free()
         while True:
             version = self._registry.at(self._manifest.name, number)
             try:
                 self._storage.rename(self._ready, version.path)
-                return version
             except PathExists:
                 number += 1
+                continue
             except StorageError as error:
                 # Renamed by another publisher of this run, or the answer was lost: the versions tell.
                 published = self._published()
                 if published is None:
                     raise error
-                return published
+                version = published
+            if not self._is_dead(version.number):
+                return version
+            # While this process slept, another one published this number, and gc deleted it.
+            self._storage.rename(version.path, self._ready)
+            number = self._free()
+
+    def _free(self) -> int:
+        """Return a number above all that are and were."""
+        name = self._manifest.name
+        return max([0, *self._registry.versions(name), *tombstones(self._registry, name)]) + 1
+
+    def _is_dead(self, number: int) -> bool:
+        try:
+            return self._storage.exists(self._registry.layout.tombstone(self._manifest.name, number))
+        except StorageError:
+            return False  # published it is, and nearly certainly for good
 
     def _published(self) -> Version | None:
-        """Return the version that this run has: the one whose manifest names it."""
+        """Return the version that this run has, None while it has none."""
         name = self._manifest.name
-        new = [number for number in self._registry.versions(name) if number not in self._runs]
-        with ThreadPoolExecutor(_READERS) as readers:
-            self._runs.update(zip(new, readers.map(self._run_of, new), strict=True))
-        found = [number for number, run in self._runs.items() if run == self._manifest.run]
-        return self._registry.at(name, min(found)) if found else None
+        there = self._catalog.look("versions")
+        found = [n for n, seen in there.items() if isinstance(seen, Summary) and seen.run == self._manifest.run]
+        gone = tombstones(self._registry, name) if found else ()
+        for number in sorted(found):
+            version = self._registry.at(name, number)
+            # The catalog is a cache; what it says of a run is true when the manifest says so too.
+            with contextlib.suppress(RegistryError):
+                if number not in gone and version.manifest().run == self._manifest.run:
+                    return version
+        return None
 
-    def _run_of(self, number: int) -> str | None:
-        path = f"{self._base}/{number}/{MANIFEST}"
-        try:
-            return Manifest.from_bytes(self._storage.read_bytes(path), path).run
-        except (RegistryError, PathMissing):
-            return None  # damaged: verify says so, and publishing goes on
+    def _list(self) -> None:
+        """Add the version to the catalog, for the listings to come; that it is published does not depend on it."""
+        with contextlib.suppress(StorageError):
+            self._catalog.look("versions")
+            self._catalog.save()
 
     def _clear_stale(self) -> None:
         """Remove what publishers left that died more than a day ago, by the file system's own clock."""
