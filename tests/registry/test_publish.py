@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dkeras_core.errors import PathMissing, RegistryError, StorageError
-from dkeras_core.registry import Registry
+from dkeras_core.registry import Registry, catalog
 from dkeras_core.registry import publish as publishing
 from dkeras_core.storage.local import LocalStorage
 
@@ -71,6 +71,83 @@ def test_what_is_no_version_is_ignored(place, folder):
     assert place.registry.publish("higgs", folder, run_id="r").number == 2
     place.storage.mkdirs(f"{base}/9")
     assert place.registry.publish("higgs", folder, run_id="s").number == 10  # a damaged version keeps its number
+
+
+def bury(place, number):
+    """Let gc have deleted a version."""
+    registry = place.registry
+    stone = catalog.Tombstone(entry="e", version=catalog.Summary(number=number))
+    place.storage.write_bytes(registry.layout.tombstone("higgs", number), stone.to_bytes())
+    place.storage.delete(registry.at("higgs", number).path, recursive=True)
+
+
+def test_the_number_of_a_deleted_version_is_not_used_again(place, folder):
+    for run in ("a", "b"):
+        place.registry.publish("higgs", folder, run_id=run)
+    bury(place, 2)
+    assert place.registry.publish("higgs", folder, run_id="c").number == 3
+    assert place.registry.publish("higgs", folder, run_id="b").number == 4  # the run has no version any more
+    assert entries(place) == ["1", "3", "4"]
+
+
+def test_a_number_that_lived_and_died_while_its_publisher_slept_is_given_back(place, folder):
+    place.registry.publish("higgs", folder, run_id="a")
+    first = place.registry.at("higgs", 1).path
+
+    class Sleepy(type(place.storage)):
+        """Between the look at the numbers and the rename, version 2 comes and goes."""
+
+        def __init__(self):
+            self.__dict__ = place.storage.__dict__
+
+        def rename(self, src, dst):
+            if dst.endswith("/2") and not place.storage.exists(place.registry.layout.tombstone("higgs", 2)):
+                place.registry.publish("higgs", folder, run_id="b")
+                place.registry.publish("higgs", folder, run_id="c")
+                bury(place, 2)
+            super().rename(src, dst)
+
+    version = Registry(Sleepy(), place.root).publish("higgs", folder, run_id="d")
+    assert version.number == 4 and version.manifest().run == "d" and version.verify() == []
+    assert entries(place) == ["1", "3", "4"] and place.storage.exists(first)
+
+
+def test_a_run_is_looked_up_without_reading_all_manifests(place, folder):
+    for run in ("a", "b", "c"):
+        place.registry.publish("higgs", folder, run_id=run)
+    opened = []
+
+    class Watched(type(place.storage)):
+        def __init__(self):
+            self.__dict__ = place.storage.__dict__
+
+        def open(self, path):
+            opened.append(path.removeprefix(f"{place.root}/models/higgs/"))
+            return super().open(path)
+
+    assert Registry(Watched(), place.root).publish("higgs", folder, run_id="b").number == 2
+    assert opened == ["catalog/summary.json", "versions/2/manifest.json", "versions/2/manifest.sha256"]
+
+
+def test_the_catalog_is_not_believed_when_it_names_a_run(place, folder):
+    place.registry.publish("higgs", folder, run_id="a")
+    path = place.registry.layout.catalog("higgs")
+    place.storage.write_bytes(path, place.storage.read_bytes(path).replace(b'"a"', b'"b"'), overwrite=True)
+    assert place.registry.publish("higgs", folder, run_id="b").number == 2
+
+
+def test_a_catalog_that_cannot_be_written_does_not_fail_a_publication(place, folder):
+    class Full(type(place.storage)):
+        def __init__(self):
+            self.__dict__ = place.storage.__dict__
+
+        def write_bytes(self, path, data, **options):
+            if "/catalog/" in path:
+                raise StorageError("the quota is exceeded")
+            super().write_bytes(path, data, **options)
+
+    assert Registry(Full(), place.root).publish("higgs", folder, run_id="a").number == 1
+    assert place.registry.versions("higgs") == [1]
 
 
 def test_eight_publishers_at_once(place, folder):
