@@ -1,6 +1,8 @@
 """The folder of a version with a real model: each form loads, and all give the same scores."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from dkeras_core.errors import RegistryError
 from dkeras_core.registry import Registry
 from dkeras_core.registry.export import assemble
 from dkeras_core.registry.load import load
+from dkeras_core.registry.serving import export
 from dkeras_core.storage.local import LocalStorage
 
 PIPELINE = FeaturePipeline(("a", "b"), (0.5, -1.0), (1.0, 2.0), (0.5, 0.25), -999.0, ("b",), {})
@@ -85,6 +88,22 @@ def test_raw_rows_are_scored(model, published, tmp_path):
     np.testing.assert_allclose(loaded.predict(pd.DataFrame(raw)), expected, atol=1e-5)
     np.testing.assert_allclose(load(published.fetch(tmp_path / "v")).predict_features(x), expected, atol=1e-5)
     assert loaded.manifest.metrics == {"auc": 0.9} and loaded.predict(raw).shape == (2,)
+
+
+def test_by_name_and_when_served_the_scores_are_the_same(model, published, tmp_path):
+    import tensorflow as tf
+
+    x = rows()
+    expected = model.predict(x, verbose=0)[:, 0]
+    registry = Registry(published.storage, str(Path(published.path).parents[3]))
+    registry.promote("higgs", published.number, "production")
+    loaded = load("higgs@production", root=f"file://{registry.layout.root}")
+    np.testing.assert_allclose(loaded.predict_features(x), expected, atol=1e-5)
+    assert (str(loaded.version), loaded.digest) == (str(published), registry.digest("higgs", published.number))
+    assert Path(os.environ["XDG_CACHE_HOME"], "dkeras/models", loaded.digest, "model.keras").exists()
+    exported = export(registry, published, tmp_path / "base")
+    served = tf.saved_model.load(exported.path).signatures["serving_default"]
+    np.testing.assert_allclose(served(features=tf.constant(x))["scores"][:, 0], expected, atol=1e-5)
 
 
 def test_a_version_without_features_says_so(model, tmp_path):
