@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dkeras_core.errors import DataError, DkerasError
+from dkeras_core.evaluation import bootstrap
 from dkeras_core.evaluation.metrics import BinaryStatistics
+from dkeras_core.evaluation.paired import PairedStatistics
 from dkeras_core.evaluation.sources import ModelSource, Predict, scores
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import SparkSession
 
-_SCHEMA = "model string, statistics binary, error string, next_step string"
+_SCHEMA = "model string, statistics binary, error string, next_step string"  # no model: the pair's statistics
 
 # The models of the latest evaluation in this Python worker. Workers are reused from partition to partition; a
 # newer evaluation takes the place of the older one, so that memory does not grow.
@@ -33,6 +35,7 @@ def evaluate(
     weighted: bool = True,
     expected_rows: int | None = None,
     batch_rows: int = 8192,
+    pair: tuple[str, str] | None = None,
 ) -> dict[str, dict]:
     """Evaluate all `models` on the Parquet at `test_path` in one pass.
 
@@ -51,10 +54,14 @@ def evaluate(
         Rows that the preprocessing counted; another number is an error.
     batch_rows : int
         Rows a model scores at once, at most.
+    pair : (str, str), optional
+        Two of the models: how much better the first is than the second.
 
     Returns
     -------
     {name: ``BinaryStatistics.result()``}
+        Each with "intervals", {metric: [low, high]} of 95 %, and the first of ``pair`` with "comparison", what
+        :func:`dkeras_core.evaluation.bootstrap.compare` says.
 
     Raises
     ------
@@ -81,7 +88,7 @@ def evaluate(
     token = uuid.uuid4().hex
 
     def gather(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return _gather(batches, sources, payloads, token, threshold, weighted, batch_rows)
+        return _gather(batches, sources, payloads, token, threshold, weighted, batch_rows, pair)
 
     try:
         answers = frame.select(*needed).mapInArrow(gather, _SCHEMA).collect()
@@ -93,15 +100,18 @@ def evaluate(
         ) from error
     finally:
         payloads.destroy()
-    return _merged(answers, models, threshold, class_totals, expected_rows, test_path)
+    return _merged(answers, models, threshold, class_totals, expected_rows, test_path, pair)
 
 
-def _merged(answers, models, threshold, class_totals, expected_rows, test_path) -> dict[str, dict]:
-    merged = {name: BinaryStatistics(threshold) for name in models}
+def _merged(answers, models, threshold, class_totals, expected_rows, test_path, pair) -> dict[str, dict]:
+    merged, paired = {name: BinaryStatistics(threshold) for name in models}, PairedStatistics(threshold)
     for answer in answers:
         if answer.error is not None:
             raise DataError(f"model {answer.model!r} on {test_path}: {answer.error}", answer.next_step)
-        merged[answer.model].merge(BinaryStatistics.from_bytes(bytes(answer.statistics)))
+        if answer.model is None:
+            paired.merge(PairedStatistics.from_bytes(bytes(answer.statistics)))
+        else:
+            merged[answer.model].merge(BinaryStatistics.from_bytes(bytes(answer.statistics)))
     results = {}
     for name, statistics in merged.items():
         if expected_rows is not None and statistics.rows != expected_rows:
@@ -113,6 +123,10 @@ def _merged(answers, models, threshold, class_totals, expected_rows, test_path) 
             results[name] = statistics.result(class_totals)
         except DataError as error:
             raise DataError(f"model {name!r} on {test_path}: {error.what}", error.next_step) from error
+        results[name]["intervals"] = bootstrap.intervals(statistics, results[name], class_totals)
+    if pair is not None:
+        first, second = (results[name] for name in pair)
+        first["comparison"] = bootstrap.compare(paired, first, second, class_totals)
     return results
 
 
@@ -124,13 +138,14 @@ def _gather(
     threshold: float,
     weighted: bool,
     batch_rows: int,
+    pair: tuple[str, str] | None,
 ) -> Iterator[pa.RecordBatch]:
-    """Score one partition with every model; yield one row a model: its statistics, or why there are none.
+    """Score one partition with every model; yield one row a model, and one for the pair: its statistics, or an error.
 
     Errors in the data or in the model's answer are the same at every try, so they are handed to the driver instead
     of failing the task, which Spark would repeat and then bury in a long trace.
     """
-    statistics = {name: BinaryStatistics(threshold) for name in sources}
+    statistics, paired = {name: BinaryStatistics(threshold) for name in sources}, PairedStatistics(threshold)
     name = ""
     try:
         for batch in batches:
@@ -138,14 +153,19 @@ def _gather(
                 part = batch.slice(start, batch_rows)
                 labels = _numbers(part, "label")
                 weights = _numbers(part, "weight") if weighted else None
+                answers = {}
                 for name, source in sources.items():
-                    answer = scores(_predict(token, name, source, payloads), source.features(part))
-                    statistics[name].update(answer, labels, weights)
+                    answers[name] = scores(_predict(token, name, source, payloads), source.features(part))
+                    statistics[name].update(answers[name], labels, weights)
+                if pair is not None:
+                    paired.update(answers[pair[0]], answers[pair[1]], labels, weights)
     except DkerasError as error:
         yield _row(name, error=error.what, next_step=error.next_step)
         return
     for name, gathered in statistics.items():
         yield _row(name, statistics=gathered.to_bytes())
+    if pair is not None:
+        yield _row(None, statistics=paired.to_bytes())
 
 
 def _predict(token: str, name: str, source: ModelSource, payloads) -> Predict:
@@ -164,7 +184,7 @@ def _numbers(batch: pa.RecordBatch, column: str) -> np.ndarray:
     return np.asarray(batch.column(column).cast("float64").to_numpy(zero_copy_only=False), np.float64)
 
 
-def _row(model: str, statistics: bytes | None = None, error: str | None = None, next_step: str | None = None):
+def _row(model: str | None, statistics: bytes | None = None, error: str | None = None, next_step: str | None = None):
     import pyarrow as pa
 
     values = {"model": model, "statistics": statistics, "error": error, "next_step": next_step}

@@ -2,7 +2,7 @@
 
 :class:`BinaryStatistics` holds counts and weight sums on the score axis of :mod:`dkeras_core.evaluation.scale`, one
 row a class, plus the exact confusion counts and loss sums. Statistics of two sets of rows add up to those of their
-union, so partitions are gathered apart and merged in any order. Memory is fixed: 3 MB, with weights 6 MB.
+union, so partitions are gathered apart and merged in any order. Memory is fixed: 3 MB, with weights 10 MB.
 
 Multi-class statistics would stand beside it as a second class with the same four methods (update, merge, to_bytes /
 from_bytes, result).
@@ -38,7 +38,7 @@ _REFUSALS = (
     "labels that are neither 0 nor 1",
     "weights that are negative, NaN or infinite",
 )
-_MAGIC = b"DKBS1"
+_MAGIC = b"DKBS2"
 _HEADER = struct.Struct("<5sdbI")  # magic, threshold, weighted (-1: not known yet), cells that hold rows
 
 
@@ -56,6 +56,7 @@ class BinaryStatistics:
         self.weighted: bool | None = None  # not known before the first row
         self.counts = np.zeros((2, scale.BINS), np.int64)  # [class, bin]
         self.weights: np.ndarray | None = None  # float64 [class, bin]
+        self.squares: np.ndarray | None = None  # sums of squared weights: how much chance is in the sum of the weights
         self.confusion = np.zeros((2, 2), np.int64)  # [class, predicted]
         self.weighted_confusion = np.zeros((2, 2))
         self.losses = np.zeros((2, 2))  # [plain or weighted, log loss or squared error]
@@ -113,6 +114,7 @@ class BinaryStatistics:
         self.losses[0] += log_loss.sum(), squared.sum()
         if weights is not None:
             np.add.at(self.weights.reshape(-1), cell, weights)
+            np.add.at(self.squares.reshape(-1), cell, weights**2)
             self.weighted_confusion += np.bincount(predicted, weights, minlength=4).reshape(2, 2)
             self.losses[1] += log_loss @ weights, squared @ weights
 
@@ -120,7 +122,7 @@ class BinaryStatistics:
         if self.weighted is None:
             self.weighted = weighted
             if weighted:
-                self.weights = np.zeros((2, scale.BINS))
+                self.weights, self.squares = np.zeros((2, scale.BINS)), np.zeros((2, scale.BINS))
         elif self.weighted != weighted:
             raise DataError("statistics with weights and without cannot be mixed")
 
@@ -133,6 +135,7 @@ class BinaryStatistics:
         self.counts += other.counts
         if other.weights is not None:
             self.weights += other.weights
+            self.squares += other.squares
         self.confusion += other.confusion
         self.weighted_confusion += other.weighted_confusion
         self.losses += other.losses
@@ -152,7 +155,7 @@ class BinaryStatistics:
             self.counts.reshape(-1)[cells].astype("<i8").tobytes(),
         ]
         if self.weights is not None:
-            parts.append(self.weights.reshape(-1)[cells].astype("<f8").tobytes())
+            parts += [sums.reshape(-1)[cells].astype("<f8").tobytes() for sums in (self.weights, self.squares)]
         header = _HEADER.pack(_MAGIC, self.threshold, weighted, len(cells))
         return header + zlib.compress(b"".join(parts), 1)
 
@@ -164,7 +167,7 @@ class BinaryStatistics:
             body = zlib.decompress(data[_HEADER.size :])
         except (struct.error, zlib.error) as error:
             raise DataError(f"damaged statistics: {error}") from error
-        if magic != _MAGIC or len(body) != 128 + cells * (20 if weighted == 1 else 12):
+        if magic != _MAGIC or len(body) != 128 + cells * (28 if weighted == 1 else 12):
             raise DataError(f"damaged statistics: {len(data)} bytes that do not follow the format")
         result = cls(threshold)
         if weighted >= 0:
@@ -177,6 +180,7 @@ class BinaryStatistics:
         result.counts.reshape(-1)[index] = np.frombuffer(body, "<i8", cells, 128 + 4 * cells)
         if result.weights is not None:
             result.weights.reshape(-1)[index] = np.frombuffer(body, "<f8", cells, 128 + 12 * cells)
+            result.squares.reshape(-1)[index] = np.frombuffer(body, "<f8", cells, 128 + 20 * cells)
         return result
 
     def result(self, class_totals: Mapping[str, float] | None = None) -> dict:

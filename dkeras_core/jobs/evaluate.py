@@ -8,7 +8,7 @@ from dkeras_core.jobs.context import Context
 
 
 def run(context: Context, outcome: dict) -> dict:
-    """Evaluate; write ``metrics.json`` with the metrics, the curves and the outcome of the gates."""
+    """Evaluate; write ``metrics.json``: metrics with their intervals, the curves, the champion beside it, the gates."""
     from dkeras_core.evaluation.distributed import evaluate
     from dkeras_core.evaluation.gates import gates
     from dkeras_core.evaluation.sources import ModelSource
@@ -32,13 +32,16 @@ def run(context: Context, outcome: dict) -> dict:
         class_totals={name: dataset["classes"][name]["weight"]["in"] for name in ("positive", "negative")},
         weighted=pipeline.schema_.weight is not None,
         expected_rows=dataset["rows"]["test"],
+        pair=("challenger", "champion") if champion else None,
     )
     outcomes = gates(pipeline.evaluation.gates, found["challenger"], found.get("champion"))
+    comparison = found["challenger"].pop("comparison", None)
     metrics = {
         "rows": dataset["rows"]["test"],
         "challenger": found["challenger"],
         "champion": found.get("champion"),
         "champion_version": champion.number if champion else None,
+        "comparison": comparison,
         "gates": [gate.to_json() for gate in outcomes],
     }
     context.write_json("metrics", metrics)

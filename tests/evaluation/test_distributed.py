@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dkeras_core.errors import DataError, DkerasError
+from dkeras_core.evaluation.bootstrap import compare, intervals
 from dkeras_core.evaluation.distributed import evaluate
 from dkeras_core.evaluation.metrics import BinaryStatistics
+from dkeras_core.evaluation.paired import PairedStatistics
 from dkeras_core.evaluation.sources import ModelSource, matrix, scores
 
 ROWS, WIDTH, FILES = 6_000, 5, 4
@@ -75,6 +77,31 @@ def test_equals_a_single_pass_for_every_model(spark, split):
         for metric in ("accuracy", "f1", "log_loss", "brier", "roc_auc", "ams", "weighted_roc_auc", "weighted_f1"):
             assert results[name][metric] == pytest.approx(expected[metric], abs=1e-6), metric
     assert results["challenger"]["roc_auc"] > results["champion"]["roc_auc"] + 0.01
+
+
+def test_intervals_and_the_comparison_are_those_of_a_single_pass(spark, split):
+    path, features, labels, weights = split
+    models = {"challenger": ModelSource.function(other_model), "champion": ModelSource.function(good_model)}
+    results = evaluate(spark, path, models, 0.4, TOTALS, pair=("challenger", "champion"), batch_rows=700)
+    paired = PairedStatistics(0.4)
+    paired.update(other_model()(features), good_model()(features), labels, weights)
+    expected = {
+        name: single_pass(model, features, labels, weights, 0.4)
+        for name, model in (("challenger", other_model()), ("champion", good_model()))
+    }
+    metrics = {name: statistics.result(TOTALS) for name, statistics in expected.items()}
+    for name in models:
+        found = intervals(expected[name], metrics[name], TOTALS)
+        assert set(results[name]["intervals"]) == set(found) >= {"roc_auc", "log_loss", "weighted_f1", "ams"}
+        for metric, interval in found.items():
+            assert results[name]["intervals"][metric] == pytest.approx(interval, rel=0.02), metric
+    found = compare(paired, metrics["challenger"], metrics["champion"], TOTALS)
+    assert set(results["challenger"]["comparison"]) == set(found) and "comparison" not in results["champion"]
+    for metric in ("roc_auc", "log_loss", "accuracy"):
+        one, other = results["challenger"]["comparison"][metric], found[metric]
+        assert one["gain"] == pytest.approx(other["gain"], abs=1e-6)
+        assert one["interval"] == pytest.approx(other["interval"], abs=0.1 * abs(other["gain"])), metric
+    assert results["challenger"]["comparison"]["roc_auc"]["interval"][1] < 0
 
 
 def test_without_weights_the_column_is_not_needed(spark, split, tmp_path):
