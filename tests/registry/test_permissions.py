@@ -1,0 +1,265 @@
+"""Set-up and check of a registry that groups share, on a local folder; test_permissions_hdfs.py has the users."""
+
+import grp
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dkeras_core.errors import AccessDenied, RegistryError, StorageError
+from dkeras_core.registry import Registry, permissions
+from dkeras_core.registry.folders import Roles, Rule
+from dkeras_core.storage import FileStatus
+from dkeras_core.storage.local import LocalStorage
+
+GROUP = grp.getgrgid(os.getgid()).gr_name
+FOLDERS = ["", "versions", "catalog", "aliases", "audit", "leases", "marks", "tombstones"]
+
+
+@pytest.fixture
+def registry(tmp_path, folder):
+    """A registry set up for one group in both roles, with a version, an alias and what else a model has."""
+    for above in (tmp_path, *tmp_path.parents):
+        if not above.stat().st_mode & 0o1:  # pytest's folders are private
+            above.chmod(0o755)
+    registry = Registry(LocalStorage(), str(tmp_path / "root"))
+    setup = permissions.init(registry, "higgs", publishers=GROUP, operators=GROUP)
+    assert not setup.left
+    version = registry.publish("higgs", folder, run_id="r1")
+    registry.promote("higgs", version.number, "production")
+    for found in (Path(version.path), *Path(version.path).rglob("*")):
+        found.chmod(0o555 if found.is_dir() else 0o444)
+    return registry
+
+
+def errors(registry, *arguments):
+    """What the doctor finds, but for notes and for both groups being one."""
+    found = permissions.doctor(registry, *arguments)
+    return [f for f in found if f.level != "note" and "both are group" not in f.what]
+
+
+def test_a_new_registry_has_its_folders_and_the_doctor_is_content(registry):
+    modes = {
+        name: oct(registry.storage.status(f"{registry.layout.model('higgs')}/{name}".rstrip("/")).mode)
+        for name in FOLDERS
+    }
+    sticky, shared = "0o1775", "0o775"
+    assert modes == {
+        "": "0o755", "versions": sticky, "audit": sticky, "catalog": shared, "aliases": shared, "leases": shared,
+        "marks": shared, "tombstones": shared,
+    }  # fmt: skip
+    assert registry.storage.status(registry.layout.models()).mode == 0o1775
+    assert errors(registry) == errors(registry, "higgs") == []
+    note = permissions.doctor(registry)[-1]
+    assert note.level == "note" and note.what == "you may publish, you may promote"
+
+
+def test_doing_it_again_changes_nothing_and_needs_no_groups(registry):
+    assert permissions.init(registry) == permissions.init(registry, "higgs") == permissions.Setup()
+    permissions.init(registry, "other")
+    assert errors(registry) == [] and registry.models() == ["higgs", "other"]
+
+
+def disturbances():
+    """What may go wrong with a registry: (name, path below the model, change, word of the finding, level)."""
+    for folder in FOLDERS:
+        yield f"{folder or 'model'} missing", folder, lambda p: os.rename(p, f"{p}.away"), "does not exist", "error"
+        yield f"{folder or 'model'} open", folder, lambda p: os.chmod(p, 0o777), "everybody may", "error"
+        yield f"{folder or 'model'} closed", folder, lambda p: os.chmod(p, os.stat(p).st_mode & ~5), "read it", "error"
+        if folder:
+            yield f"{folder} not writable", folder, lambda p: os.chmod(p, 0o755), f"group {GROUP} cannot", "error"
+    for folder in ("versions", "audit"):
+        yield f"{folder} not sticky", folder, lambda p: os.chmod(p, 0o775), "is not sticky", "error"
+    for folder in ("aliases", "leases", "marks", "tombstones", "catalog"):
+        yield f"{folder} sticky", folder, lambda p: os.chmod(p, 0o1775), "is sticky", "error"
+    yield "folder too wide", "", lambda p: os.chmod(p, 0o775), f"group {GROUP} may write here too", "error"
+    yield "version's file by owner", "versions/1/empty", lambda p: os.chmod(p, 0o644), "by its owner: empty", "warning"
+    yield "version's file by group", "versions/1/empty", lambda p: os.chmod(p, 0o664), "by others", "error"
+    yield "version's folder", "versions/1/variables", lambda p: os.chmod(p, 0o755), "by its owner: variables", "warning"
+    yield "version closed", "versions/1/variables", lambda p: os.chmod(p, 0o500), "may read variables", "error"
+    yield "alias open", "aliases/production", lambda p: os.chmod(p, 0o646), "everybody may write aliases", "error"
+    yield "alias closed", "aliases/production", lambda p: os.chmod(p, 0o600), "may read production", "error"
+
+
+@pytest.mark.parametrize(("path", "change", "word", "level"), [d[1:] for d in disturbances()], ids=[
+    d[0] for d in disturbances()
+])  # fmt: skip
+def test_every_disturbance_is_found_and_mended_by_the_lines_it_comes_with(registry, path, change, word, level):
+    change(f"{registry.layout.model('higgs')}/{path}".rstrip("/"))
+    found = errors(registry)
+    if path == "" and word == "does not exist":
+        with pytest.raises(RegistryError, match="no model higgs"):
+            permissions.doctor(registry, "higgs")
+        return
+    assert [f for f in found if word in f.what and f.level == level], found
+    assert found[0].level == "error" or all(f.level != "error" for f in found)
+    for line in dict.fromkeys(line for each in found for line in each.mend):
+        subprocess.run(line, shell=True, check=True)
+    assert errors(registry) == []
+
+
+@pytest.mark.parametrize("name", ["folder", "sticky", "not writable"])
+def test_init_mends_folders(registry, name):
+    versions = registry.layout.versions("higgs")
+    os.chmod(versions, {"folder": 0o1757, "sticky": 0o775, "not writable": 0o1755}[name])
+    setup = permissions.init(registry)
+    assert setup.done == [f"chmod 1775 {versions}"] and not setup.left and errors(registry) == []
+
+
+def test_an_entry_of_the_audit_may_not_change(registry):
+    entry = next(iter(registry.storage.walk(registry.layout.audit("higgs"))))
+    os.chmod(entry.path, 0o644)
+    (found,) = errors(registry)
+    assert found.level == "warning" and entry.name in found.what
+    subprocess.run(found.mend[0], shell=True, check=True)
+    assert errors(registry) == [] and os.stat(entry.path).st_mode & 0o777 == 0o444
+
+
+def test_a_publisher_who_owns_what_operators_write_is_named(registry):
+    roles = Roles(publishers=GROUP, operators="others").to_bytes()
+    registry.storage.write_bytes(f"{registry.layout.models()}/permissions.json", roles, overwrite=True)
+    warned = [f for f in permissions.doctor(registry) if "has published" in f.what]
+    assert {os.path.basename(f.path) for f in warned} == {
+        "higgs", "aliases", "audit", "leases", "marks", "tombstones"
+    }  # fmt: skip
+    assert all(f.mend[0].startswith("chown ADMINISTRATOR ") for f in warned)
+
+
+def test_without_groups_the_owner_does_all_and_the_doctor_says_so(tmp_path, folder):
+    registry = Registry(LocalStorage(), str(tmp_path / "root"))
+    registry.publish("higgs", folder, run_id="r1")
+    registry.promote("higgs", 1, "production")
+    found = permissions.doctor(registry)
+    assert not [f for f in found if f.level == "error" and "does not exist" not in f.what], found
+    assert "no groups are set" in next(f for f in found if f.level == "warning").what
+    permissions.init(registry)
+    assert not [f for f in permissions.doctor(registry) if f.level == "error"]
+
+
+class Refusing(LocalStorage):
+    """Refuses single operations, as HDFS does with whom it does not want, and records what was tried."""
+
+    def __init__(self, *refused, lists=False):
+        self.refused, self.lists, self.tried = refused, lists, []
+
+    def _try(self, what, path):
+        self.tried.append(what)
+        if what in self.refused:
+            raise AccessDenied(f"{path}: permission denied")
+
+    def mkdirs(self, path, mode=None):
+        self._try("mkdir", path)
+        super().mkdirs(path, mode)
+
+    def set_owner(self, path, *, owner=None, group=None):
+        self._try("chgrp" if group else "chown", path)
+
+    def set_mode(self, path, mode):
+        self._try("chmod", path)
+        super().set_mode(path, mode)
+
+    def add_acl(self, path, entries):
+        if not self.lists:
+            super().add_acl(path, entries)
+        self._try(f"setfacl {','.join(entries)}", path)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_who_cannot_give_a_folder_to_a_group_lists_it_or_leaves_it(tmp_path, lists):
+    storage = Refusing("chgrp", lists=lists)
+    registry = Registry(storage, str(tmp_path / "root"))
+    setup = permissions.init(registry, "higgs", publishers="pub", operators="ops")
+    versions = registry.layout.versions("higgs")
+    if lists:
+        assert storage.tried.count("setfacl group::r-x,group:pub:rwx") == 2 and not setup.left
+        assert os.stat(versions).st_mode & 0o7777 == 0o1775
+    else:
+        # With the wrong group the mode would let the wrong people write.
+        assert os.stat(versions).st_mode & 0o022 == 0
+        assert [line.split("root/models")[0].split(" ")[:2] for line in setup.left] == [
+            ["chgrp", "ops"], ["chgrp", "pub"], ["chmod", "1775"], ["chmod", "775"],
+        ]  # fmt: skip
+        assert versions in setup.left[1] and versions in setup.left[2]
+
+
+def test_who_may_make_nothing_is_told_all_of_it(tmp_path):
+    registry = Registry(Refusing("mkdir"), str(tmp_path / "it's here"))
+    storage = registry.storage
+    storage.write_atomic = lambda path, data, mode: storage._try("mkdir", path)
+    setup = permissions.init(registry, "higgs", publishers=GROUP, operators=GROUP, owner="keeper")
+    assert not setup.done and not (tmp_path / "it's here").exists()
+    assert [line.split(" ")[0] for line in setup.left] == [
+        "mkdir",
+        "chgrp",
+        "chmod",
+        "chmod",
+        "chmod",
+        "chown",
+        "dkeras",
+    ]
+    assert f"--publishers {GROUP} --operators {GROUP} --owner keeper" in setup.left[-1]
+    for line in setup.left[:-2]:
+        subprocess.run(line, shell=True, check=True)
+    plain = Registry(LocalStorage(), str(tmp_path / "it's here"))
+    assert permissions.init(plain, "higgs", publishers=GROUP, operators=GROUP).done == [
+        f"wrote {plain.layout.models()}/permissions.json"
+    ]
+
+
+def test_promotion_is_refused_before_anything_is_computed(registry, monkeypatch):
+    permissions.require_promotion(registry, "higgs")
+    permissions.require_promotion(registry, "new")
+    monkeypatch.setattr(LocalStorage, "allows", lambda self, path, action: not path.endswith("/aliases"))
+    with pytest.raises(AccessDenied, match="cannot promote higgs") as error:
+        permissions.require_promotion(registry, "higgs")
+    assert f"group {GROUP}" in error.value.next_step
+
+
+@pytest.mark.parametrize("group", ["a,b", "a:b", "", "-R", "a/b", "a\nb", " a"])
+def test_groups_that_are_none(tmp_path, group):
+    with pytest.raises(RegistryError, match="no name of a user or group"):
+        permissions.init(Registry(LocalStorage(), str(tmp_path)), publishers=group)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"operators": 7}', b'{"format": 2}', b'{"operators": "a:b"}'])
+def test_damaged_roles_are_named(tmp_path, content):
+    registry = Registry(LocalStorage(), str(tmp_path))
+    registry.storage.write_bytes(f"{tmp_path}/models/permissions.json", content)
+    for call in (permissions.init, permissions.doctor):
+        with pytest.raises(RegistryError):
+            call(registry)
+
+
+def test_rights_of_a_list_are_seen():
+    rule = Rule("/m/versions", "pub", True, "publish")
+
+    def found(mode, group, acl):
+        status = FileStatus("/m/versions", True, 0, 0.0, "keeper", mode, group)
+        return [(d.what, [c.action for c in d.commands]) for d in rule.differences(status, acl, None)]
+
+    assert found(0o1775, "ops", ["group::r-x", "group:pub:rwx"]) == []
+    assert found(0o1775, "pub", ["group::rwx", "group:eve:rwx", "user:bob:rwx"]) == [
+        ("group eve may publish too", ["setfacl -x"]),
+        ("user bob may publish too", ["setfacl -x"]),
+    ]
+    assert found(0o1775, "ops", ["group::rwx", "group:pub:rwx"]) == [("group ops may publish too", ["setfacl -m"])]
+    assert found(0o1775, "ops", []) == [
+        ("group pub cannot publish: it may not write here", ["chgrp", "chmod"]),
+        ("group ops may publish too", ["chgrp", "chmod"]),
+    ]
+
+
+def test_rights_that_were_given_on_purpose_are_left_to_a_person(registry, monkeypatch):
+    lists = {registry.layout.versions("higgs"): ["group::rwx", "user:bob:rwx"]}
+    monkeypatch.setattr(LocalStorage, "acl", lambda self, path: lists.get(path))
+    setup = permissions.init(registry)
+    assert setup.left == [f"setfacl -x user:bob {registry.layout.versions('higgs')}"] and not setup.done
+
+
+def test_a_failure_is_no_refusal(tmp_path):
+    registry = Registry(LocalStorage(), str(tmp_path / "file"))
+    (tmp_path / "file").write_text("a file where the root belongs")
+    with pytest.raises(StorageError, match="file"):
+        permissions.init(registry)
