@@ -21,12 +21,15 @@ COMMANDS = {
     "kill": ("dkeras_core.cli.runs", "End a run and see that it has ended."),
     "runs": ("dkeras_core.cli.runs", "List the runs."),
     "doctor": ("dkeras_core.cli.doctor", "Check Java, Hadoop, HDFS, YARN and what a pipeline asks of them."),
-    "models": ("dkeras_core.cli.models", "Versions and aliases of the published models."),
+    "models": ("dkeras_core.cli.models", "The published models: look, promote, roll back, take out."),
     "data": ("dkeras_core.cli.data", "Make example data."),
     "env": ("dkeras_core.cli.env", "Build, show and upload the training environment."),
     "cluster": ("dkeras_core.cli.cluster", "Start and stop the bundle's single-node HDFS and YARN."),
 }
 """Command -> (module, help). The module holds a typer app ``app``, or ``<command>_app`` when it serves several."""
+
+
+_COMPLETING = "_DKERAS_COMPLETE"  # set by the shell's completion
 
 
 class _Stopped(Exception):
@@ -98,6 +101,10 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error is printed here and nowhere else."""
     debug = "--debug" in arguments
+    if _COMPLETING in os.environ:
+        from dkeras_core.cli.models.completion import rejoin
+
+        rejoin(os.environ)
     try:
         return app(arguments, prog_name="dkeras", standalone_mode=True) or 0
     except SystemExit as end:

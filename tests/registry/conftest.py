@@ -1,5 +1,6 @@
 """Registries in a local folder and on real HDFS, and a small folder to publish."""
 
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -40,3 +41,35 @@ def folder(tmp_path):
     (made / "variables/data").write_bytes(b"more weights")
     (made / "empty").write_bytes(b"")
     return made
+
+
+@pytest.fixture
+def shell(tmp_path, folder, capsys, monkeypatch):
+    """``dkeras models`` on a local registry: two versions of higgs, of which 1 is production.
+
+    ``shell(*arguments)`` returns (exit code, standard output, standard error); ``width`` makes both a terminal of that
+    many columns, ``answer`` is what the person types there.
+    """
+    from dkeras_core.cli import console
+    from dkeras_core.cli.app import run
+
+    registry = Registry(LocalStorage(), str(tmp_path / "root"))
+    metrics = {"roc_auc": 0.912345, "rows": 1000, "intervals": {"roc_auc": [0.9, 0.92]}}
+    registry.publish("higgs", folder, run_id="run-1", lineage={"pipeline": "p.yaml"}, metrics=metrics)
+    registry.publish("higgs", folder, run_id="run-2")
+    registry.promote("higgs", 1, "production", reason="first")
+
+    def call(*arguments, width=None, answer=None):
+        monkeypatch.setenv("COLUMNS", str(width or 80))
+        monkeypatch.setenv("TTY_COMPATIBLE", "1" if width else "0")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: answer is not None, readline=lambda: answer))
+        # A console keeps the stream that it was made with; each call has its own.
+        console.stdout.cache_clear(), console.stderr.cache_clear()
+        code = run(["models", *arguments, "--root", f"file://{tmp_path / 'root'}"])
+        console.stdout.cache_clear(), console.stderr.cache_clear()
+        output = capsys.readouterr()
+        return code, re.sub(r"\x1b\[[\d;]*m", "", output.out), re.sub(r"\x1b\[[\d;?]*\w", "", output.err)
+
+    call.registry, call.root = registry, tmp_path / "root"
+    return call

@@ -1,0 +1,84 @@
+"""Arguments and options that several commands share, each with its completion."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from dkeras_core.cli.models import completion
+from dkeras_core.errors import ConfigError
+
+DEFAULT_ROOT = "/dkeras"
+
+Root = Annotated[
+    str, typer.Option(envvar="DKERAS_ROOT", help="Root folder in HDFS, or file:///folder of this machine.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why: the audit keeps it.")]
+Expect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|none",
+        help="The version that you believe the alias names now; another one there: nothing changes, exit code 9.",
+    ),
+]
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="NAME@NUMBER or NAME@ALIAS; NAME alone is its newest version.",
+        autocompletion=completion.models,
+    ),
+]
+One = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="NAME@NUMBER or NAME@ALIAS.", autocompletion=completion.models),
+]
+Many = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="NAME@NUMBER or NAME@ALIAS; NAME alone is its newest version.",
+        autocompletion=completion.models,
+    ),
+]
+Aliased = Annotated[
+    str, typer.Argument(metavar="NAME@ALIAS", help="Model and alias.", autocompletion=completion.aliased)
+]
+Alias = Annotated[
+    str, typer.Argument(metavar="ALIAS", help="production, staging, or any name.", autocompletion=completion.aliases)
+]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="One model.", show_default="all", autocompletion=completion.names),
+]
+
+_AGE = re.compile(r"(\d+)\s*([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def expected(text: str | None, there: int | None) -> int | None:
+    """Return what ``--expect`` says, without it the number that was shown; ConfigError when it is none."""
+    if text is None:
+        return there
+    if text.lower() == "none":
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
+        raise ConfigError(f"--expect {text!r} is no version's number", "Write a number, or none.")
+    return int(text)
+
+
+def age(text: str) -> timedelta:
+    """``30d`` -> 30 days; m, h, d and w are minutes, hours, days and weeks. ConfigError for anything else."""
+    found = _AGE.fullmatch(text.strip().lower())
+    try:
+        if found:
+            return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        pass
+    raise ConfigError(f"{text!r} is no age", "Write a number and a unit: 90m, 12h, 30d, 8w.")

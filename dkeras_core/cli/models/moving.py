@@ -1,0 +1,236 @@
+"""`dkeras models promote` and `rollback`: which version an alias names.
+
+What is shown to the user is what is acted upon: both commands pass the version that the alias named when they began,
+so that a change by somebody else in between is refused instead of overwritten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dkeras_core.cli.interruption import terminable
+from dkeras_core.cli.models import asking, reference, tables
+from dkeras_core.cli.models.arguments import (
+    DEFAULT_ROOT,
+    Alias,
+    Aliased,
+    AsJson,
+    Expect,
+    One,
+    Reason,
+    Root,
+    Yes,
+    expected,
+)
+from dkeras_core.cli.models.keeping import refresh
+from dkeras_core.errors import ConfigError, Conflict, DkerasError, GateFailed, Interrupted, RegistryError
+
+if TYPE_CHECKING:
+    from dkeras_core.registry import Registry, Version
+    from dkeras_core.registry.audit import Entry
+
+SUMMED_UP = ("roc_auc", "log_loss")
+
+
+def promote(
+    model: One,
+    alias: Alias,
+    expect: Expect = None,
+    reason: Reason = None,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Promote although a check fails; the audit keeps why."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Run the checks, change nothing.")] = False,
+    yes: Yes = False,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Let an alias name a version, once its checks have passed.
+
+    The checks: every file is as it was published; the model loads and scores its sample; its signature is compatible
+    with the version that it replaces; its metrics keep their thresholds and are not worse on the same test split.
+    --force overrules them, except for damaged files. Without a terminal nothing is asked. Exit code 9: somebody else
+    moved the alias. 10: a check failed.
+
+    Example: dkeras models promote higgs@7 production --expect 5
+    """
+    from dkeras_core.registry import names, promotion
+
+    registry = reference.open_registry(root)
+    version = reference.find_one(registry, model)
+    names.alias_name(alias)
+    if force is not None and not force.strip():
+        raise ConfigError("--force wants a reason", 'Write --force "why this version is taken all the same".')
+    there = registry.alias(version.name, alias)
+    believed = expected(expect, there)
+    _compare(registry, version.name, alias, believed, there)
+    if dry_run:
+        with asking.working(f"checking {version}") as say:
+            checks = promotion.run_checks(registry, version, alias, progress=say)
+        failed = [check for check in checks if not check.passed]
+        if as_json:
+            tables.print_json(_outcome(version, alias, there, False, checks=checks))
+        else:
+            show_checks(checks)
+            if not failed:
+                tables.line(f"{version} would pass as {alias}; nothing was changed")
+        if failed:
+            raise _refused(version, alias, failed, "would not be")
+        return
+    if there == version.number:
+        if as_json:
+            tables.print_json(_outcome(version, alias, there, False))
+        else:
+            tables.line(f"{version.name}@{alias} is {version.number} already; nothing was changed")
+        return
+    if not yes and asking.possible():
+        _announce(registry, version, alias, there)
+        asking.confirm("check it and promote?" if force is None else "check it and promote, whatever the checks say?")
+    try:
+        with terminable(), asking.working(f"checking {version}") as say, _watched(registry, version.name, alias):
+            entry, checks = promotion.promote_checked(
+                registry, version, alias, expected=believed, force_reason=force, reason=reason, progress=say
+            )
+    except GateFailed as error:
+        checks = getattr(error, "checks", [])
+        if as_json:
+            tables.print_json(_outcome(version, alias, there, False, checks=checks))
+        else:
+            show_checks(checks)
+        raise _refused(version, alias, [check for check in checks if not check.passed], "was not") from error
+    if as_json:
+        tables.print_json(_outcome(version, alias, entry.before.version, True, entry, checks))
+        return
+    show_checks(checks)
+    _done(entry)
+    refresh(registry)
+
+
+def rollback(
+    model: Aliased,
+    to: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="A version that the alias named before. [default: the one before]"),
+    ] = None,
+    expect: Expect = None,
+    reason: Reason = None,
+    yes: Yes = False,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Let an alias name the version again that it named before.
+
+    Twice in a row goes two promotions back. Of the checks only one is made, since this has to be fast: every file is
+    as it was published. Without a terminal nothing is asked. Exit code 9: somebody else moved the alias.
+
+    Example: dkeras models rollback higgs@production --reason "scores drift since noon"
+    """
+    from dkeras_core.registry.promote import rollback_target
+
+    registry = reference.open_registry(root)
+    name, alias = reference.find_alias(model, "higgs@production")
+    there = registry.alias(name, alias)
+    if there is None:
+        reference.known(registry, name)
+        others = ", ".join(registry.aliases(name)) or "none"
+        raise RegistryError(f"{name} has no alias {alias!r}", f"Its aliases: {others}.")
+    believed = expected(expect, there)
+    _compare(registry, name, alias, believed, there)
+    version = registry.version(name, rollback_target(registry, name, alias, to).version)
+    if not yes and asking.possible():
+        _announce(registry, version, alias, there)
+        asking.confirm("roll back?")
+    with terminable():
+        with asking.working(f"reading every file of {version}"):
+            problems = version.verify()
+        if problems:
+            raise RegistryError(
+                f"{version} [{version.path}] is damaged: {'; '.join(problems)}; {name}@{alias} is still {there}",
+                f"Choose another one with --to; `dkeras models history {name}@{alias}` shows what it named.",
+            )
+        with _watched(registry, name, alias):
+            entry = registry.rollback(name, alias, to=to, expected=believed, reason=reason)
+    if as_json:
+        tables.print_json(_outcome(version, alias, entry.before.version, True, entry))
+        return
+    _done(entry)
+    refresh(registry)
+
+
+def show_checks(checks: list) -> None:
+    """Print the outcome of a promotion's checks."""
+    tables.checks((tables.GOOD if check.passed else tables.BAD, check.name, check.message, None) for check in checks)
+
+
+def _compare(registry: Registry, name: str, alias: str, believed: int | None, there: int | None) -> None:
+    """Conflict when the alias is not what the user believes; the change itself compares again, under its lease."""
+    if believed == there:
+        return
+    said = f"{name}@{alias} is {there or 'not there'}, not {believed or 'none'}"
+    with contextlib.suppress(DkerasError):
+        for event in registry.history(name, alias, 1):
+            if event.applied:
+                entry = event.entry
+                said += f": {entry.action} by {entry.user} on {entry.host} at {tables.when(entry.time, True)} UTC"
+    raise Conflict(f"{said}; nothing was changed", f"Look at `dkeras models history {name}@{alias}`, and decide anew.")
+
+
+def _announce(registry: Registry, version: Version, alias: str, there: int | None) -> None:
+    """Say on standard error what is about to change, with the figures of both versions."""
+    asking.say(f"{alias} of {version.name}: {there or 'none'} → {version.number}")
+    with contextlib.suppress(DkerasError):
+        new = version.manifest()
+        old = registry.at(version.name, there).manifest() if there else None
+        for name in SUMMED_UP:
+            value, before = new.metrics.get(name), old.metrics.get(name) if old else None
+            if isinstance(value, float):
+                figures = [tables.number(one) for one in (before, value) if isinstance(one, float)]
+                asking.say(f"  {name} {' → '.join(figures)}")
+
+
+def _refused(version: Version, alias: str, failed: list, said: str) -> GateFailed:
+    names = ", ".join(check.name for check in failed) or "a check"
+    verb = "was" if len(failed) == 1 else "were"
+    return GateFailed(
+        f"{version} {said} promoted to {alias}: {names} {verb} not passed",
+        'Train a better version, or overrule the checks with --force "REASON", which the audit keeps.',
+    )
+
+
+def _outcome(
+    version: Version, alias: str, was: int | None, changed: bool, entry: Entry | None = None, checks: Any = ()
+) -> Mapping[str, Any]:
+    return {
+        "model": version.name,
+        "alias": alias,
+        "version": version.number,
+        "was": was,
+        "changed": changed,
+        "passed": all(check.passed for check in checks) if checks else None,
+        "checks": [check.to_json() for check in checks],
+        "entry": entry.model_dump(mode="json") if entry else None,
+    }
+
+
+def _done(entry: Entry) -> None:
+    was = f"was {entry.before.version}" if entry.before.version else "new"
+    forced = ", forced" if entry.forced else ""
+    tables.line(f"{entry.name}@{entry.alias} is {entry.version} ({was}{forced})")
+
+
+@contextlib.contextmanager
+def _watched(registry: Registry, name: str, alias: str) -> Iterator[None]:
+    """After Ctrl-C or SIGTERM in the middle, say what the alias names."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        try:
+            said = f"{name}@{alias} names {registry.alias(name, alias) or 'no version'}"
+        except DkerasError as error:
+            said = f"what {name}@{alias} names now cannot be read: {error.what}"
+        raise Interrupted(f"interrupted; {said}", f"`dkeras models history {name}@{alias}` shows it again.") from None
