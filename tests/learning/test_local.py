@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from dkeras_core.errors import ConfigError, DataError, TrainingError
@@ -74,6 +77,32 @@ def test_windows_equal_keras_steps(optimizer, weights):
     assert local.fused == "xla"
     assert (local.steps, local.rows) == (2 * TAU + 3 + 1, (2 * TAU + 3) * BATCH + 5)
     assert int(local.optimizer.iterations.numpy()) == local.steps
+
+
+def test_windows_of_several_forms_are_traced_once_each(monkeypatch):
+    # The same trainer sees labels of another type and windows with and without weights, in turn, twice
+    forms = [window(), window(weights=True), (window()[0], window()[1].astype(np.int64), None)] * 2
+    ours, reference = logistic(), logistic()
+    local = trainer(ours)
+    x = local.flat.get()
+    losses = [local.window(w, x) for w in forms[:3]]
+    monkeypatch.setattr(local._path._window, "_traced", None)
+    losses += [local.window(w, x) for w in forms[3:]]
+    np.testing.assert_allclose(losses, keras_steps(reference, "sgd", forms), atol=1e-6)
+    np.testing.assert_allclose(parameters(ours), parameters(reference), atol=1e-6)
+    assert local.fused == "xla"
+
+
+def test_a_tensorflow_without_the_short_way_in_takes_the_long_one(monkeypatch):
+    usual, other = trainer(), trainer()
+    x, y = usual.flat.get(), other.flat.get()
+    usual.window(window(), x)
+    kind = type(tf.function(abs))
+    traced = kind.get_concrete_function
+    monkeypatch.setattr(kind, "get_concrete_function", lambda *given: SimpleNamespace(graph=traced(*given).graph))
+    other.window(window(), y)
+    np.testing.assert_array_equal(x, y)
+    assert other.fused == "xla"
 
 
 def test_x_goes_in_and_out():
