@@ -15,6 +15,7 @@ from dkeras_core.data.spool import Spool
 from dkeras_core.errors import ConfigError, DataError, TrainingError
 
 _DEADLINE = 300  # seconds for a window to be read from the local disk
+_SMALL = 256 << 10  # bytes of a window that are gathered at least as fast as a thread hands them over
 
 
 class Window(NamedTuple):
@@ -65,9 +66,9 @@ class Feed:
         The column of sample weights.
     memory : int
         Bytes of the shuffle buffer.
-    prefetch : int
+    prefetch : int, optional
         Windows gathered ahead by a thread, fewer where all windows together would take more than ``memory``; 0
-        gathers in the calling thread.
+        gathers in the calling thread. When left out: 0 for small windows of rows that fit into ``memory``, else 2.
 
     Raises
     ------
@@ -88,9 +89,9 @@ class Feed:
         label: str | Sequence[str] = "label",
         weight: str | None = None,
         memory: int = 256 << 20,
-        prefetch: int = 2,
+        prefetch: int | None = None,
     ):
-        if batch_size < 1 or communication_period < 1 or prefetch < 0:
+        if batch_size < 1 or communication_period < 1 or (prefetch or 0) < 0:
             raise ConfigError(
                 f"batch size {batch_size} and communication period {communication_period} must be at least 1, "
                 f"prefetch {prefetch} at least 0"
@@ -114,8 +115,10 @@ class Feed:
         self._weighted = weight is not None
         self._seed = seed
         window = batch_size * communication_period * sum(_dense_row_bytes(a) for a in self._columns)
-        self._prefetch = min(prefetch, max(memory // max(window, 1) - 1, 0))
         self._rows_in_memory = memory // max(sum(a.nbytes // a.shape[0] for a in self._columns), 1)
+        if prefetch is None:
+            prefetch = 0 if window <= _SMALL and self.rows <= self._rows_in_memory else 2
+        self._prefetch = min(prefetch, max(memory // max(window, 1) - 1, 0))
         if self.rows > self._rows_in_memory < 2 * batch_size * communication_period:
             raise ConfigError(
                 f"{memory} bytes of shuffle buffer hold {self._rows_in_memory} rows, two windows are "

@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pyarrow as pa
@@ -184,7 +185,7 @@ def test_a_window_stays_untouched_until_the_next_is_asked_for(spooled):
 
 
 def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early(spooled):
-    feed = Feed(spooled(3000), batch_size=4, communication_period=3)
+    feed = Feed(spooled(3000), batch_size=4, communication_period=3, prefetch=2)
     threads = threading.active_count()
     windows = feed.windows(0)
     next(windows)
@@ -196,8 +197,21 @@ def test_the_thread_ends_with_the_epoch_and_when_it_is_left_early(spooled):
     assert threading.active_count() == threads
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "memory", "threads"),
+    [(4, 1 << 22, 0), (7_500, 1 << 22, 1), (4, 10_000, 1)],
+    ids=["small windows in memory", "large windows", "rows that do not fit into memory"],
+)
+def test_a_thread_gathers_where_that_is_worth_it(spooled, batch_size, memory, threads):
+    feed = Feed(spooled(120_000), batch_size=batch_size, communication_period=3, memory=memory)
+    before = threading.active_count()
+    with closing(feed.windows(0)) as windows:
+        next(windows)
+        assert threading.active_count() == before + threads
+
+
 def test_a_failure_of_the_thread_reaches_the_caller(spooled, monkeypatch):
-    feed = Feed(spooled(100), batch_size=4, communication_period=3)
+    feed = Feed(spooled(100), batch_size=4, communication_period=3, prefetch=2)
     monkeypatch.setattr(feed, "_shuffled", lambda *_: iter([(feed._columns, [None, None])]))
     threads = threading.active_count()
     with pytest.raises(TypeError):
