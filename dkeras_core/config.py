@@ -165,8 +165,32 @@ class Evaluation(Section):
         return gates
 
 
+class Promotion(Section):
+    """What a promotion asks of a version beside the bounds of ``evaluation.gates`` (docs/gates.md)."""
+
+    metric: str = Field("roc_auc", description="compared with the current version where no gate says which")
+    max_drop: float = Field(0.01, ge=0, description="how much worse than the current version it may be")
+    negligible: float = Field(0.0, ge=0, description="so much worse is no matter, however significant")
+    rows: int = Field(200_000, ge=1, description="rows of the test split that are scored, at most")
+    environment: Literal["packaged", "running"] = Field(
+        "packaged", description="which Python tries the model: that of its lineage, or the one that runs"
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, name):
+        from dkeras_core.evaluation.bootstrap import WITHOUT_INTERVAL
+        from dkeras_core.evaluation.metrics import METRIC_NAMES
+
+        known = [metric for metric in METRIC_NAMES if metric not in WITHOUT_INTERVAL]
+        if name not in known:
+            raise ValueError(f"unknown metric {name!r}{meant(name, known) or '; metrics are ' + ', '.join(known)}")
+        return name
+
+
 class RegistryEntry(Section):
     model: Name
+    promotion: Promotion = Promotion()
 
 
 class Pipeline(Section):
