@@ -87,7 +87,7 @@ def _refuse_bad(rows, source, columns, pipeline, storage) -> None:
     found = bad.agg(F.count(F.lit(1)).alias("n"), F.min(KEY).alias("key")).collect()
     by_column = {row["column"]: row for row in found}
     if CORRUPT in by_column:
-        _refuse_lines(by_column[CORRUPT]["n"], source, storage)
+        refuse_lines(by_column[CORRUPT]["n"], source, storage)
     name = next(n for n in (columns.key, columns.weight, *columns.numeric) if n in by_column)
     rows_bad, key = by_column[name]["n"], by_column[name]["key"]
     more = [f"{n!r} ({by_column[n]['n']:,})" for n in by_column if n not in (name, CORRUPT)]
@@ -114,7 +114,8 @@ def _value(source: Source, columns: Columns, name: str, key: str | None) -> str:
     return repr(found[0]) if found and found[0] is not None else "no value"
 
 
-def _refuse_lines(number: int, source: Source, storage: Storage) -> None:
+def refuse_lines(number: int, source: Source, storage: Storage) -> None:
+    """Raise DataError for the lines of a CSV source that do not fit its header; the first one is shown and located."""
     record = source.frame.where(quoted(CORRUPT).isNotNull()).select(CORRUPT, source.header[0]).first()[CORRUPT]
     excerpt = record if len(record) <= 120 else record[:117] + "..."
     where, last = locate(storage, source, record)

@@ -84,8 +84,18 @@ def open_source(spark: SparkSession, pipeline: Pipeline, storage: Storage) -> So
         with reading(path):
             frame = _query(spark, _sql(storage, path), path)
         return Source(path, frame, frame.columns)
-    files = _data_files(storage, path)
-    if pipeline.input.format == "parquet":
+    return open_files(spark, storage, path, pipeline.input.format)
+
+
+def open_files(spark: SparkSession, storage: Storage, path: str, kind: str) -> Source:
+    """Return the rows of a file or folder, ``kind`` "csv" or "parquet".
+
+    Raises
+    ------
+    DataError : no such path, empty, not a text or Parquet file, or headers that differ.
+    """
+    files = data_files(storage, path)
+    if kind == "parquet":
         _check_parquet(storage, files)
         with reading(path):
             frame = spark.read.parquet(path)
@@ -148,7 +158,7 @@ def _existing(storage: Storage, path: str) -> FileStatus:
     return status
 
 
-def _data_files(storage: Storage, path: str) -> list[FileStatus]:
+def data_files(storage: Storage, path: str) -> list[FileStatus]:
     """Return the files that Spark will read: all below the path whose names do not begin with '_' or '.'."""
     status = _existing(storage, path)
     if not status.is_dir:

@@ -69,10 +69,14 @@ class Staging:
 
     def commit(self, target: str) -> None:
         """Give the folder its name in one step; PathExists when something stands there (it is left alone)."""
-        self._end_thread()
-        self._storage.delete(f"{self.path}/{ALIVE}")
+        self.close()
         self._storage.rename(self.path, target)
         self._committed = True
+
+    def close(self) -> None:
+        """Take out of the folder what says that it is alive; ``commit`` does so too, before it renames."""
+        self._end_thread()
+        self._storage.delete(f"{self.path}/{ALIVE}")
 
     def __exit__(self, *_) -> None:
         self._end_thread()

@@ -1,9 +1,11 @@
-"""The entry point for spark-submit: runs steps of a pipeline in one application.
+"""The entry point for spark-submit: runs steps of a pipeline in one application, or scores rows.
 
 ``spark-submit ... main.py --root <root> --run <run id> --steps preprocess,train,evaluate,publish``
+``spark-submit ... main.py --root <root> --run <run id> --score``
 
-The pipeline is read from ``<root>/runs/<run id>/pipeline.yaml``, where the submitter put it. Whatever happens is
-written to ``result.json`` in the same folder; the exit status is that of the error.
+The pipeline is read from ``<root>/runs/<run id>/pipeline.yaml``, where the submitter put it; what is to be scored from
+``score.json`` there. Whatever happens is written to ``result.json`` in the same folder; the exit status is that of the
+error.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", required=True, help="run id: the folder below <root>/runs")
     parser.add_argument("--steps", default="preprocess,train,evaluate,publish", help="comma-separated")
     parser.add_argument("--archive", default=None, help="HDFS path of the environment archive, for the lineage")
+    parser.add_argument("--score", action="store_true", help="score rows with a published version instead")
     return parser.parse_args(argv)
 
 
@@ -28,11 +31,15 @@ def main(argv: list[str] | None = None) -> int:
     options = arguments(argv)
     from pyspark.sql import SparkSession
 
-    from dkeras_core.jobs.steps import run_steps
-
     spark = SparkSession.builder.appName(f"dkeras-{options.run}").getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     try:
+        if options.score:
+            from dkeras_core.jobs.score import run_score
+
+            return run_score(spark, root=options.root, run_id=options.run)
+        from dkeras_core.jobs.steps import run_steps
+
         return run_steps(
             spark,
             root=options.root,

@@ -1,0 +1,5 @@
+"""Scores rows with a published version: raw rows in, the version's own features applied, score columns out.
+
+``request`` says what is asked and resolves the version once; ``rows`` adds the scores in Spark's Python workers;
+``output`` makes the folder appear whole; ``score`` puts them together. Knows Spark and the registry, no YARN.
+"""

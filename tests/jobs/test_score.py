@@ -1,0 +1,198 @@
+"""Scoring raw rows with a published version: right scores, all rows and columns, and a folder that appears whole."""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dkeras_core.errors import ConfigError, DataError, PathExists, RegistryError
+from dkeras_core.registry.load import load
+from dkeras_core.scoring.request import ScoreRequest, choose
+from dkeras_core.scoring.score import score
+
+pytestmark = pytest.mark.slow
+
+
+class Told:
+    """Stands where progress.json is written."""
+
+    def __init__(self):
+        self.phases, self.values = [], {}
+
+    @contextlib.contextmanager
+    def phase(self, name):
+        outcome = {"state": "done", "detail": ""}
+        self.phases.append((name, outcome))
+        yield outcome
+
+    def update(self, **values):
+        self.values |= values
+
+
+@pytest.fixture
+def scoring(spark, published, tmp_path):
+    """Score a file or folder; return the rows that came out, and what was told."""
+
+    def run(source, model="tiny@production", output=None, **given):
+        chosen = choose(published.registry, model)
+        target = output or tmp_path / "scored"
+        request = ScoreRequest.of(chosen, input=f"file://{source}", output=f"file://{target}", **given)
+        told = Told()
+        score(spark, published.registry, request, told, run="score-test")
+        return target, told
+
+    return run
+
+
+def nothing_left(folder):
+    return [name for name in os.listdir(folder) if name.startswith(("_", "."))] == []
+
+
+def write(raw, folder, kind, parts=3):
+    folder.mkdir()
+    for i, part in enumerate(np.array_split(raw.index, parts)):
+        rows = raw.loc[part]
+        rows.to_csv(folder / f"{i}.csv", index=False) if kind == "csv" else rows.to_parquet(
+            folder / f"{i}.parquet", index=False
+        )
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_scores_are_those_of_the_loaded_model_and_all_columns_are_kept(scoring, published, raw, tmp_path, kind):
+    target, told = scoring(write(raw, tmp_path / "in", kind))
+    if kind == "csv":
+        found = pd.concat([pd.read_csv(part, dtype={"jets": str}) for part in sorted(target.glob("part-*"))])
+    else:
+        found = pd.read_parquet(target)
+    found = found.sort_values("id", ignore_index=True)
+    assert list(found.columns) == [*raw.columns, "score"]
+    pd.testing.assert_frame_equal(found[list(raw.columns)], raw)
+    expected = load(published.registry.version("tiny", "production")).predict(raw)
+    assert np.allclose(found["score"], expected, atol=1e-6)
+    assert expected.std() > 0.01
+    assert [name for name, _ in told.phases] == ["model", "score", "check"]
+
+
+def test_the_folder_says_what_made_it(scoring, published, raw, tmp_path):
+    target, _ = scoring(write(raw, tmp_path / "in", "parquet"))
+    said = json.loads((target / "_dkeras.json").read_text())
+    assert said["model"]["version"] == 1 and said["model"]["alias"] == "production"
+    assert said["model"]["digest"] == published.registry.digest("tiny", 1)
+    assert said["rows"] == {"in": 300, "out": 300} and said["input"]["files"] == 3
+    assert said["columns"] == {"kept": list(raw.columns), "added": ["score"]}
+    assert said["files"] == {part.name: part.stat().st_size for part in target.glob("part-*")}
+    assert (target / "_SUCCESS").exists()
+    assert sorted(os.listdir(tmp_path)) == ["in", "scored"]
+
+
+def test_several_outputs_are_several_columns(scoring, published, raw, tmp_path):
+    target, _ = scoring(write(raw, tmp_path / "in", "parquet"), model="tiny@2", column="class")
+    found = pd.read_parquet(target).sort_values("id", ignore_index=True)
+    expected = load(published.registry.version("tiny", 2)).predict(raw)
+    assert np.allclose(found[["class_0", "class_1", "class_2"]], expected, atol=1e-6)
+
+
+def test_columns_of_folders_names_are_kept(scoring, raw, tmp_path):
+    for day, rows in raw.groupby(raw["id"] % 2):
+        (tmp_path / "in" / f"day={day}").mkdir(parents=True)
+        rows.to_csv(tmp_path / "in" / f"day={day}" / "rows.csv", index=False)
+    found = pd.read_parquet(scoring(tmp_path / "in", format="parquet")[0])
+    assert len(found) == 300 and set(found["day"]) == {0, 1}
+
+
+def test_the_output_must_be_free_or_an_earlier_scoring(scoring, raw, tmp_path):
+    source = write(raw, tmp_path / "in", "parquet")
+    target, _ = scoring(source)
+    with pytest.raises(PathExists, match="--overwrite"):
+        scoring(source)
+    assert pd.read_parquet(target).shape == (300, 6)
+    scoring(write(raw.head(10), tmp_path / "other", "parquet"), model="tiny@2", overwrite=True)
+    assert pd.read_parquet(target).shape == (10, 8)
+    precious = write(raw, tmp_path / "precious", "parquet")
+    with pytest.raises(PathExists, match="no scoring made it"):
+        scoring(source, output=precious, overwrite=True)
+    with pytest.raises(ConfigError, match="overlap"):
+        scoring(source, output=source / "scored")
+    assert sorted(os.listdir(tmp_path)) == ["in", "other", "precious", "scored"]
+
+
+BAD = {
+    "text": (lambda raw: raw.astype({"mass": str}).replace({"mass": {raw["mass"].astype(str)[5]: "heavy"}}), "'heavy'"),
+    "infinite": (lambda raw: raw.assign(mass=raw["mass"].mask(raw["id"] == 5, np.inf)), "(?i)'inf"),
+    "missing": (lambda raw: raw.rename(columns={"mass": "Mass"}), "no column 'mass' .did you mean 'Mass'"),
+    "list": (lambda raw: raw.assign(angle=[[1.0]] * len(raw)), "'angle' is of type array"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_columns_are_named_and_nothing_is_left(scoring, raw, tmp_path, case):
+    change, message = BAD[case]
+    source = write(change(raw), tmp_path / "in", "parquet")
+    with pytest.raises(DataError, match=message) as refusal:
+        scoring(source)
+    assert "mass" in str(refusal.value) or "angle" in str(refusal.value)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_where_a_bad_value_stands_is_told(scoring, raw, tmp_path):
+    source = write(BAD["text"][0](raw), tmp_path / "in", "csv")
+    with pytest.raises(DataError, match=r"column 'mass' holds 'heavy' .* in 1 of 300 rows .*0\.csv"):
+        scoring(source)
+
+
+def test_a_line_that_does_not_fit_is_refused(scoring, raw, tmp_path):
+    source = write(raw, tmp_path / "in", "csv", parts=1)
+    with (source / "0.csv").open("a") as file:
+        file.write("301,2,0.5\n")
+    with pytest.raises(DataError, match=r"0\.csv:302: 1 row with another number of columns"):
+        scoring(source)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_model_that_gives_nan_is_refused(scoring, raw, tmp_path):
+    with pytest.raises(DataError, match="not finite in"):
+        scoring(write(raw, tmp_path / "in", "parquet"), model="tiny@3")
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_column_of_the_scores_name_is_refused(scoring, raw, tmp_path):
+    with pytest.raises(ConfigError, match="--column"):
+        scoring(write(raw.assign(Score=1.0), tmp_path / "in", "parquet"))
+
+
+def test_an_input_that_changes_meanwhile_is_refused(scoring, raw, tmp_path, monkeypatch):
+    from dkeras_core.scoring import score as module
+
+    source = write(raw, tmp_path / "in", "parquet")
+    account = module._account
+
+    def late(*arguments):
+        account(*arguments)
+        raw.to_parquet(source / "late.parquet")
+
+    monkeypatch.setattr(module, "_account", late)
+    with pytest.raises(DataError, match=r"changed while it was scored: .*late\.parquet"):
+        scoring(source)
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_rows_that_are_lost_are_noticed(scoring, raw, tmp_path, monkeypatch):
+    from dkeras_core.scoring import score as module
+
+    write_all = module._Work._write
+    monkeypatch.setattr(module._Work, "_write", lambda self, scored: write_all(self, scored.where("id <> 7")))
+    with pytest.raises(DataError, match="300 read, 299 written"):
+        scoring(write(raw, tmp_path / "in", "parquet"))
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_version_that_is_not_the_one_resolved_is_refused(scoring, published, spark, raw, tmp_path):
+    chosen = choose(published.registry, "tiny@1")
+    request = ScoreRequest.of(chosen, input=f"file://{tmp_path}", output=f"file://{tmp_path}/../x")
+    moved = ScoreRequest(**{**request.__dict__, "digest": "0" * 64, "output": f"file://{tmp_path}-x"})
+    with pytest.raises(RegistryError, match="not what it was"):
+        score(spark, published.registry, moved, Told(), run="score-test")
