@@ -21,6 +21,7 @@ COMMANDS = {
     "kill": ("dkeras_core.cli.runs", "End a run and see that it has ended."),
     "runs": ("dkeras_core.cli.runs", "List the runs."),
     "doctor": ("dkeras_core.cli.doctor", "Check Java, Hadoop, HDFS, YARN and what a pipeline asks of them."),
+    "score": ("dkeras_core.cli.score", "Score rows in HDFS with a published version."),
     "models": ("dkeras_core.cli.models", "The published models: look, promote, roll back, take out."),
     "data": ("dkeras_core.cli.data", "Make example data."),
     "env": ("dkeras_core.cli.env", "Build, show and upload the training environment."),
@@ -95,16 +96,18 @@ def dkeras(
 
 def main() -> None:
     """Run the command line and end the process with the exit code of the error, if there is one."""
+    if _COMPLETING in os.environ:
+        from dkeras_core.cli.models.completion import completing
+
+        with completing(os.environ):
+            app(sys.argv[1:], prog_name="dkeras")
+        sys.exit()
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error is printed here and nowhere else."""
     debug = "--debug" in arguments
-    if _COMPLETING in os.environ:
-        from dkeras_core.cli.models.completion import rejoin
-
-        rejoin(os.environ)
     try:
         return app(arguments, prog_name="dkeras", standalone_mode=True) or 0
     except SystemExit as end:

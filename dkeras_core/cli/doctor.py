@@ -12,7 +12,7 @@ from dkeras_core.cli.console import stdout
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import DkerasError
 from dkeras_core.paths import Layout
-from dkeras_core.yarn.doctor import Check, Surroundings, examine, first_failure
+from dkeras_core.yarn.doctor import Check, Surroundings, Work, examine, first_failure
 
 app = typer.Typer()
 _SIGNS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
@@ -34,7 +34,7 @@ def doctor(
     loaded = Pipeline.load(pipeline, overrides) if pipeline else None
     root = loaded.root if loaded else "/dkeras"
     found = place.find(root)
-    around = Surroundings(found.config, found.storage, found.rm, place.BUILD, loaded, root)
+    around = Surroundings(found.config, found.storage, found.rm, place.BUILD, Work.of(loaded) if loaded else None, root)
     checks = [*examine(around), _environment(found, root)]
     for check in checks:
         show(check)

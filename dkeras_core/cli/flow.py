@@ -55,7 +55,7 @@ def launch(request: Request, steps: Steps) -> tuple[Place, Application, Request]
     found, archive, digest = prepare(request, steps)
     request, carried = earlier.resolve(found.storage, request)
     refuse_second(found, request)
-    with cleaned_up(found, request):
+    with cleaned_up(found, request.pipeline.root, request.run_id):
         uris = upload(found, request, archive, digest, steps)
         for name, content in carried.files.items():
             found.storage.write_atomic(f"{request.run_folder}/{name}", content)
@@ -70,8 +70,6 @@ def launch(request: Request, steps: Steps) -> tuple[Place, Application, Request]
 
 def prepare(request: Request, steps: Steps):
     """Return the cluster, the environment's archive and the digest of the data; they are made side by side."""
-    from envs.builder import ensure_archive
-
     named = place.is_named()
     if not named:
         from dkeras_core.singlenode.java import find_java
@@ -83,7 +81,7 @@ def prepare(request: Request, steps: Steps):
         if named:
             cluster.result()  # a moment; a cluster that refuses is no reason to build an environment
         # In this thread, for only this one can be interrupted.
-        archive = steps.run("environment", lambda step: _environment(ensure_archive, step))
+        archive = steps.run("environment", built_environment)
         return cluster.result(), archive, digest.result() if digest else None
 
 
@@ -94,7 +92,12 @@ def _cluster(request: Request, step: Step) -> Place:
     found = place.find(request.pipeline.root, start=True, progress=say)
     say("checking")
     around = doctor.Surroundings(
-        found.config, found.storage, found.rm, BUILD, request.pipeline, Layout(request.pipeline.root).root
+        found.config,
+        found.storage,
+        found.rm,
+        BUILD,
+        doctor.Work.of(request.pipeline),
+        Layout(request.pipeline.root).root,
     )
     checks = doctor.examine(around)
     failure = doctor.first_failure(checks) or _missing_input(checks, request)
@@ -111,7 +114,10 @@ def _missing_input(checks, request: Request) -> DkerasError | None:
     return DataError(missing[0].what, missing[0].next_step) if wanted and missing else None
 
 
-def _environment(ensure_archive, step: Step):
+def built_environment(step: Step):
+    """Return the packed environment's archive on this machine, built when it is not there yet."""
+    from envs.builder import ensure_archive
+
     built = []
 
     def say(stage: str, fraction: float | None, detail: str) -> None:
@@ -157,7 +163,7 @@ def upload(found: Place, request: Request, archive, digest: str | None, steps: S
         found.storage.write_atomic(f"{request.run_folder}/pipeline.yaml", pipeline.to_yaml().encode())
         step.state = "done" if sent else "reused"
         step.detail = ", ".join(dict.fromkeys(sent)) or "everything is there already"
-    return _uri(found, environment), _uri(found, jars) if jars else None
+    return uri(found, environment), uri(found, jars) if jars else None
 
 
 def upload_data(found: Place, request: Request, digest: str) -> tuple[Pipeline, bool]:
@@ -214,7 +220,7 @@ def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str
         py_files=(package(BUILD / "py-files"), *(path for path in own if path.suffix in (".py", ".zip", ".egg"))),
         files=tuple(path for path in own if path.suffix not in (".py", ".zip", ".egg")),
         tags=("dkeras", run_tag(request.run_id)),
-        staging=_uri(found, Layout(pipeline.root).staging(request.run_id)),
+        staging=uri(found, Layout(pipeline.root).staging(request.run_id)),
         single_node=found.single_node,
     )
 
@@ -244,27 +250,28 @@ def refuse_second(found: Place, request: Request) -> None:
 
 
 @contextlib.contextmanager
-def cleaned_up(found: Place, request: Request) -> Iterator[None]:
+def cleaned_up(found: Place, root: str, run_id: str) -> Iterator[None]:
     """Leave nothing of the run, neither in HDFS nor in YARN, when the block fails."""
-    there = found.storage.exists(request.run_folder)
+    folder = Layout(root).run(run_id)
+    there = found.storage.exists(folder)
     try:
         yield
     except BaseException:
-        withdraw(found, request)
+        withdraw(found, root, run_id)
         if not there:
             with contextlib.suppress(StorageError):
-                found.storage.delete(request.run_folder, recursive=True)
+                found.storage.delete(folder, recursive=True)
         raise
 
 
-def withdraw(found: Place, request: Request) -> None:
+def withdraw(found: Place, root: str, run_id: str) -> None:
     """End an application that the run may have by now, and remove what was staged for it."""
     with contextlib.suppress(ClusterError):
-        for app in found.rm.apps(tags=[run_tag(request.run_id)], states=LIVE_STATES):
+        for app in found.rm.apps(tags=[run_tag(run_id)], states=LIVE_STATES):
             found.rm.kill(app.id)
     with contextlib.suppress(StorageError):
-        found.storage.delete(Layout(request.pipeline.root).staging(request.run_id), recursive=True)
+        found.storage.delete(Layout(root).staging(run_id), recursive=True)
 
 
-def _uri(found: Place, path: str) -> str:
+def uri(found: Place, path: str) -> str:
     return path if "://" in path else f"{found.config.default_fs}{path}"

@@ -64,7 +64,7 @@ def submit(
         if isinstance(interruption, Interrupted):
             raise
         with contextlib.suppress(DkerasError), terminable():  # it may have come just after the submission
-            flow.withdraw(place.find(loaded.root), request)
+            flow.withdraw(place.find(loaded.root), loaded.root, request.run_id)
         raise Interrupted(
             f"interrupted before there was an application; no application of run {run_id} is left"
         ) from None
@@ -86,7 +86,9 @@ def finish(result: dict, found: Place, root: str) -> None:
         stderr().print(f"report {report}", soft_wrap=True)
     if not place.is_named():
         stderr().print("the single node stays up for the next run; `make cluster-down` stops it", soft_wrap=True)
-    if result.get("published"):
+    if result.get("scored"):
+        stdout().print(f"scored {result['scored']}", soft_wrap=True, markup=False)
+    elif result.get("published"):
         stdout().print(f"published {result['published']}", soft_wrap=True)
     else:
         stdout().print(f"run {result['run']} succeeded", soft_wrap=True)

@@ -18,6 +18,7 @@ from dkeras_core.errors import (
     StorageError,
 )
 from dkeras_core.paths import Layout
+from dkeras_core.scoring.output import tidy_run
 from dkeras_core.yarn.explain import Explanation, explain
 from dkeras_core.yarn.follow import View, Watch, conclude
 
@@ -80,6 +81,7 @@ def print_lines(explanation: Explanation) -> None:
 
 
 def clean(found: Place, root: str, run_id: str) -> None:
-    """Remove what Spark uploaded for the application: one that was killed early could not do it itself."""
+    """Remove what Spark uploaded for the application, and what a scoring was building: one that was killed cannot."""
     with contextlib.suppress(StorageError):
         found.storage.delete(Layout(root).staging(run_id), recursive=True)
+    tidy_run(found.storage, Layout(root).run(run_id))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkeras_core.config import Pipeline
+from dkeras_core.config import Pipeline, Resources
 from dkeras_core.errors import ClusterError, DkerasError
 from dkeras_core.storage.base import Storage
 from dkeras_core.yarn.answers import Scheduler
@@ -35,6 +35,19 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What shall run: where its input is, what it asks of YARN, and the containers that this comes to."""
+
+    input_path: str
+    resources: Resources
+    containers: Containers
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Work:
+        return cls(pipeline.input_path, pipeline.resources, containers(pipeline))
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What the checks look at; ``build`` is the local folder that archives and logs are written to."""
 
@@ -42,7 +55,7 @@ class Surroundings:
     storage: Storage
     rm: ResourceManager
     build: Path
-    pipeline: Pipeline | None = None
+    work: Work | None = None
     root: str = "/dkeras"
 
 
@@ -134,9 +147,9 @@ def _hdfs(around: Surroundings) -> Check:
 
 
 def _input(around: Surroundings) -> Check | None:
-    if around.pipeline is None:
+    if around.work is None:
         return None
-    path = around.pipeline.input_path
+    path = around.work.input_path
     status = around.storage.status(path)
     if status is None:
         # A submission may bring the file along, so this is not a failure here.
@@ -160,7 +173,7 @@ def _nodes(around: Surroundings) -> Check:
 
 def _queue(around: Surroundings) -> Check:
     scheduler = around.rm.scheduler()
-    name = around.pipeline.resources.queue if around.pipeline else "default"
+    name = around.work.resources.queue if around.work else "default"
     queue = scheduler.queue(name)
     leaves = ", ".join(queue.name for queue in scheduler.queues if queue.leaf)
     if queue is None and scheduler.kind != "fairScheduler":  # the fair scheduler may make a queue when it is used
@@ -175,14 +188,14 @@ def _queue(around: Surroundings) -> Check:
 
 
 def _memory(around: Surroundings) -> Check | None:
-    if around.pipeline is None:
+    if around.work is None:
         return None
-    asked = containers(around.pipeline)
+    work, asked = around.work, around.work.containers
     scheduler = around.rm.scheduler()
     nodes = around.rm.nodes()
-    largest = _largest(scheduler, around.pipeline.resources.queue, [node.total_memory for node in nodes], "memory")
-    cores = _largest(scheduler, around.pipeline.resources.queue, [node.total_cores for node in nodes], "cores")
-    for problem in _too_large(asked, around.pipeline, largest, cores):
+    largest = _largest(scheduler, work.resources.queue, [node.total_memory for node in nodes], "memory")
+    cores = _largest(scheduler, work.resources.queue, [node.total_cores for node in nodes], "cores")
+    for problem in _too_large(work, largest, cores):
         raise problem
     total = around.rm.metrics().total_memory
     said = (
@@ -208,8 +221,8 @@ def _largest(scheduler: Scheduler, queue_name: str, nodes: list[int], kind: str)
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _too_large(asked: Containers, pipeline: Pipeline, largest: int | None, cores: int | None) -> Iterator[DkerasError]:
-    resources = pipeline.resources
+def _too_large(work: Work, largest: int | None, cores: int | None) -> Iterator[DkerasError]:
+    asked, resources = work.containers, work.resources
     for role, size, heap, key in (
         ("an executor", asked.executor, resources.memory, "resources.memory"),
         ("the driver", asked.driver, resources.driver_memory, "resources.driver_memory"),

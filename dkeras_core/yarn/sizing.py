@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from dkeras_core.config import Pipeline, mebibytes
+from dkeras_core.config import Pipeline, Resources, mebibytes
 
 TENSORFLOW_RESIDENT = 700
 """MiB that a Python process holds after importing TensorFlow and training one step of a small model."""
@@ -87,6 +87,33 @@ def containers(pipeline: Pipeline) -> Containers:
     members = _members(pipeline, parameters)
     executor_overhead = overhead(asked.memory_overhead, asked.memory, asked.cores, members)
     driver_overhead = overhead(asked.driver_memory_overhead, asked.driver_memory, 1, members + _rows(pipeline, width))
+    return _containers(asked, executor_overhead, driver_overhead)
+
+
+def scoring_containers(asked: Resources, model_bytes: int, width: int) -> Containers:
+    """Return the containers that score rows; overheads that are left open are sized from the model.
+
+    Parameters
+    ----------
+    model_bytes : int
+        Size of the model's file: a process holds the weights as they are read, as Keras' and as TensorFlow's.
+    width : int
+        Values in a row of raw columns or of features.
+    """
+
+    def overhead(given: str | None, heap: str, processes: int) -> int:
+        if given:
+            return mebibytes(given)
+        return memory_overhead(mebibytes(heap), 0, 0, 2 * width, processes, held=4 * model_bytes)
+
+    return _containers(
+        asked,
+        overhead(asked.memory_overhead, asked.memory, asked.cores),
+        overhead(asked.driver_memory_overhead, asked.driver_memory, 1),
+    )
+
+
+def _containers(asked: Resources, executor_overhead: int, driver_overhead: int) -> Containers:
     return Containers(
         executors=asked.executors,
         executor_cores=asked.cores,

@@ -10,7 +10,7 @@ from dkeras_core.config import Pipeline, Resources
 from dkeras_core.errors import ClusterError
 from dkeras_core.storage import open_storage
 from dkeras_core.yarn.container_logs import ContainerLogs
-from dkeras_core.yarn.doctor import Surroundings, examine, first_failure
+from dkeras_core.yarn.doctor import Surroundings, Work, examine, first_failure
 from dkeras_core.yarn.explain import explain
 from dkeras_core.yarn.hadoop_config import HadoopConfig
 from dkeras_core.yarn.resource_manager import ResourceManager
@@ -190,7 +190,7 @@ def test_a_driver_beyond_its_memory_names_the_setting(script, rm, hadoop, tmp_pa
 @pytest.fixture
 def around(config, rm, tmp_path, project_root):
     pipeline = Pipeline.load(project_root / "dags" / "pipelines" / "higgs.yaml", ["root=/tests/doctor"])
-    return Surroundings(config, open_storage("/", hadoop=config), rm, tmp_path, pipeline, pipeline.root)
+    return Surroundings(config, open_storage("/", hadoop=config), rm, tmp_path, Work.of(pipeline), pipeline.root)
 
 
 def state(checks, name):
