@@ -24,6 +24,7 @@ from dkeras_core.registry import names
 from dkeras_core.registry.audit import current_user
 from dkeras_core.registry.catalog import Catalog, Summary, tombstones
 from dkeras_core.registry.manifest import MANIFEST, SEAL, Lineage, Manifest, code_version, describe, seal
+from dkeras_core.registry.readonly import lock, remove
 from dkeras_core.registry.verify import problems
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class _Publication:
         found = problems(self._storage, self._staging)
         if found:
             raise RegistryError(f"{self._staging}: is not what was written: {'; '.join(found)}", "Publish again.")
+        # Before anybody can see it; a rename asks for permission in the folder above alone.
+        lock(self._storage, self._staging)
 
     def _explained(self, error: AccessDenied) -> AccessDenied:
         """Say what a publisher does who may not make the folder of a new model."""
@@ -188,4 +191,4 @@ class _Publication:
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(StorageError):
-            self._storage.delete(path, recursive=True)
+            remove(self._storage, path)
