@@ -36,9 +36,10 @@ def promote(
     **timing: float,
 ) -> audit.Entry:
     """See Registry.promote."""
-    before = _expected(registry, name, alias, expected)
+    before = _current(registry, name, alias)
     if before is not None and before.number == number and before.entry is not None:
         return audit.read(registry, name, before.entry)
+    _expect(name, alias, before, expected)
     entry = audit.Entry(
         action="promote",
         name=name,
@@ -64,9 +65,10 @@ def rollback(
     **timing: float,
 ) -> audit.Entry:
     """See Registry.rollback."""
-    before = _expected(registry, name, alias, expected)
+    before = _current(registry, name, alias)
     if to is not None and before is not None and before.number == to and before.entry is not None:
         return audit.read(registry, name, before.entry)
+    _expect(name, alias, before, expected)
     target = _earlier(registry, name, alias, before, to)
     entry = audit.Entry(
         action="rollback",
@@ -83,13 +85,15 @@ def rollback(
 
 def rollback_target(registry: Registry, name: str, alias: str, to: int | None = None) -> audit.Entry:
     """Return the entry that a roll-back would restore; RegistryError when there is none."""
-    return _earlier(registry, name, alias, _expected(registry, name, alias, ANY), to)
+    return _earlier(registry, name, alias, _current(registry, name, alias), to)
 
 
-def _expected(registry: Registry, name: str, alias: str, expected: int | AnyVersion | None) -> Pointer | None:
-    """Return what the alias holds; Conflict when that is not what the caller believes."""
-    names.alias_name(alias)
-    there = registry.pointer(name, alias)
+def _current(registry: Registry, name: str, alias: str) -> Pointer | None:
+    return registry.pointer(name, names.alias_name(alias))
+
+
+def _expect(name: str, alias: str, there: Pointer | None, expected: int | AnyVersion | None) -> None:
+    """Raise Conflict when an alias does not hold what the caller believes."""
     found = there.number if there else None
     if expected is not ANY and found != expected:
         says = f"names version {found}" if there else "names no version"
@@ -97,7 +101,6 @@ def _expected(registry: Registry, name: str, alias: str, expected: int | AnyVers
             f"{alias} of {name} {says}, not {expected if expected is not None else 'none'} as expected",
             "Look at it (dkeras models history), and decide anew.",
         )
-    return there
 
 
 def _before(pointer: Pointer | None) -> audit.Before:

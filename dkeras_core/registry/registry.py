@@ -178,7 +178,8 @@ class Registry:
         Returns
         -------
         Entry
-            The audit's; when the alias named the version already, the entry of that time, and nothing changes.
+            The audit's. When the alias names the version already, whatever was expected, it is the entry of that time,
+            and nothing changes: so a promotion may be repeated.
 
         Raises
         ------
