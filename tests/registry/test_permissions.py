@@ -22,22 +22,17 @@ FOLDERS = ["", "versions", "catalog", "aliases", "audit", "leases", "marks", "to
 def registry(tmp_path, folder, monkeypatch):
     """A registry set up for one group in both roles, with a version, an alias and what else a model has."""
     monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
-    for above in (tmp_path, *tmp_path.parents):
-        if not above.stat().st_mode & 0o1:  # pytest's folders are private
-            above.chmod(0o755)
     registry = Registry(LocalStorage(), str(tmp_path / "root"))
     setup = permissions.init(registry, "higgs", publishers=GROUP, operators=GROUP)
     assert not setup.left
-    version = registry.publish("higgs", folder, run_id="r1")
-    registry.promote("higgs", version.number, "production")
-    for found in (Path(version.path), *Path(version.path).rglob("*")):
-        found.chmod(0o555 if found.is_dir() else 0o444)
+    registry.publish("higgs", folder, run_id="r1")
+    registry.promote("higgs", 1, "production")
     return registry
 
 
 def errors(registry, *arguments):
-    """What the doctor finds, but for notes and for both groups being one."""
-    found = permissions.doctor(registry, *arguments)
+    """What the doctor finds in the registry (pytest's own folders are closed), but for both groups being one."""
+    found = [f for f in permissions.doctor(registry, *arguments) if f.path.startswith(registry.layout.root)]
     return [f for f in found if f.level != "note" and "both are group" not in f.what]
 
 
@@ -110,6 +105,27 @@ def test_init_mends_folders(registry, name):
     assert setup.done == [f"chmod 1775 {versions}"] and not setup.left and errors(registry) == []
 
 
+def test_an_owner_that_was_agreed_on_is_asked_for(registry):
+    roles = Roles(publishers=GROUP, operators=GROUP, owner="keeper").to_bytes()
+    registry.storage.write_bytes(f"{registry.layout.models()}/permissions.json", roles, overwrite=True)
+    found = errors(registry)
+    assert {f.level for f in found} == {"warning"} and len(found) == len(FOLDERS) + 1
+    assert all("who may delete anything in it" in f.what and f.mend[0].startswith("chown keeper ") for f in found)
+
+
+def test_one_group_for_both_is_told(registry):
+    assert [f.what for f in permissions.doctor(registry) if f.level == "warning"] == [
+        f"who may publish may promote: both are group {GROUP}"
+    ]
+
+
+def test_the_way_to_the_models_is_open(registry):
+    root = registry.layout.root
+    os.chmod(root, 0o750)
+    (found,) = errors(registry)
+    assert (found.level, found.path, found.mend) == ("error", root, (f"chmod o+x {root}",))
+
+
 def test_an_entry_of_the_audit_may_not_change(registry):
     entry = next(iter(registry.storage.walk(registry.layout.audit("higgs"))))
     os.chmod(entry.path, 0o644)
@@ -151,8 +167,6 @@ def test_a_version_that_its_owner_changed_after_its_promotion_is_found(registry)
 
 def test_an_entry_that_names_another_user_is_found(tmp_path, registry, monkeypatch):
     registry.publish("higgs", tmp_path / "folder", run_id="r2")
-    for found in (path := Path(registry.layout.versions("higgs"), "2")), *path.rglob("*"):
-        found.chmod(0o555 if found.is_dir() else 0o444)
     monkeypatch.setenv("HADOOP_USER_NAME", "somebody")
     entry = registry.promote("higgs", 2, "production")
     (found,) = errors(registry)
@@ -173,11 +187,12 @@ def test_without_groups_the_owner_does_all_and_the_doctor_says_so(tmp_path, fold
     registry = Registry(LocalStorage(), str(tmp_path / "root"))
     registry.publish("higgs", folder, run_id="r1")
     registry.promote("higgs", 1, "production")
+    os.chmod(registry.layout.aliases("higgs"), 0o775)  # an umask of 002: which group that is, nobody has said
     found = permissions.doctor(registry)
     assert not [f for f in found if f.level == "error" and "does not exist" not in f.what], found
     assert "no groups are set" in next(f for f in found if f.level == "warning").what
     permissions.init(registry)
-    assert not [f for f in permissions.doctor(registry) if f.level == "error"]
+    assert not [f for f in errors(registry) if f.level == "error"]
 
 
 class Refusing(LocalStorage):
@@ -301,7 +316,16 @@ def test_rights_that_were_given_on_purpose_are_left_to_a_person(registry, monkey
     assert setup.left == [f"setfacl -x user:bob {registry.layout.versions('higgs')}"] and not setup.done
 
 
-def test_a_failure_is_no_refusal(tmp_path):
+def test_a_failure_that_is_no_refusal_ends_it(tmp_path, monkeypatch):
+    def fail(self, path, mode):
+        raise StorageError(f"{path}: the NameNode is in safe mode")
+
+    monkeypatch.setattr(LocalStorage, "set_mode", fail)
+    with pytest.raises(StorageError, match="safe mode"):
+        permissions.init(Registry(LocalStorage(), str(tmp_path)), publishers=GROUP, operators=GROUP)
+
+
+def test_a_file_where_the_root_belongs(tmp_path):
     registry = Registry(LocalStorage(), str(tmp_path / "file"))
     (tmp_path / "file").write_text("a file where the root belongs")
     with pytest.raises(StorageError, match="file"):
