@@ -6,8 +6,10 @@ The shell waits while a completion is computed, so everything has one deadline, 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator, MutableMapping
 
 import typer
@@ -18,32 +20,53 @@ DEADLINE = 2.0
 USUAL_ALIASES = ("candidate", "staging", "production")
 _BREAKS = ("@", "=", ":")
 _NEWEST = 10  # numbers that are suggested before a digit is typed
-_replaced: str | None = None  # what the shell replaces of the word, None: all of it
 
 
-def rejoin(environment: MutableMapping[str, str]) -> None:
-    """Undo what bash does to the words of the command line: it breaks them at ``@``, ``=`` and ``:``.
+@contextlib.contextmanager
+def completing(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Around a completion: keep what fails from the terminal, and undo what bash does to the words of the line.
 
-    ``higgs@pr`` arrives as ``higgs``, ``@``, ``pr`` (unless ``shopt -u hostcomplete``), and readline replaces
-    only the ``@pr``; behind ``=`` and ``:`` it replaces what follows them.
+    Bash breaks words at ``@``, ``=`` and ``:``: ``higgs@pr`` arrives as ``higgs``, ``@``, ``pr`` (unless ``shopt -u
+    hostcomplete``), and readline replaces only the ``@pr``. So the words are put together before the suggestions are
+    computed, and afterwards what stays on the line is cut off them.
     """
-    global _replaced
-    _replaced = None
-    if environment.get("_DKERAS_COMPLETE") != "complete_bash":
-        return
-    words = environment.get("COMP_WORDS", "").split("\n")[: int(environment.get("COMP_CWORD", 0)) + 1]
+    stays = ""
+    if environment.get("_DKERAS_COMPLETE") == "complete_bash":
+        words = environment.get("COMP_WORDS", "").split("\n")
+        words, stays = rejoined(words, int(environment.get("COMP_CWORD", 0)))
+        environment["COMP_WORDS"], environment["COMP_CWORD"] = "\n".join(words), str(len(words) - 1)
+    printed = io.StringIO()
+    try:
+        with (
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.suppress(Exception),
+        ):
+            yield
+    finally:
+        sys.stdout.write("".join(f"{line.removeprefix(stays)}\n" for line in printed.getvalue().splitlines()))
+
+
+def rejoined(words: list[str], at: int) -> tuple[list[str], str]:
+    """Return the words up to the one at the cursor as they were typed, and how much of that one stays on the line.
+
+    ``=`` and ``:`` begin a new value, so that what stands before them is no part of a suggestion.
+    """
     joined: list[list[str]] = []
-    for word in words:
+    for word in words[: at + 1]:
         glued = joined and joined[-1][-1] in _BREAKS
-        if len(joined) > 1 and word and (word in _BREAKS or glued):
+        second = word == "@" and joined and "@" in joined[-1]  # of `compare higgs@7 @production`
+        if len(joined) > 1 and word and not second and (word in _BREAKS or glued):
             joined[-1].append(word)
         else:
             joined.append([word])
-    for position, part in enumerate(joined[-1] if joined else []):
-        if position and part in _BREAKS:
-            _replaced = "".join(joined[-1][position + (part != "@") :])
-    environment["COMP_WORDS"] = "\n".join(map("".join, joined))
-    environment["COMP_CWORD"] = str(len(joined) - 1)
+    stays = ""
+    for position, part in enumerate(joined[-1]):
+        if part == "@":
+            stays = "".join(joined[-1][:position]).rpartition("=")[2]
+        elif part in _BREAKS:
+            stays = ""
+    return ["".join(parts) for parts in joined], stays
 
 
 def models(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -51,7 +74,10 @@ def models(ctx: typer.Context, incomplete: str) -> list[str]:
     with _quietly() as found:
         registry = _registry(ctx)
         name, at, which = incomplete.partition("@")
-        if at:
+        if at and not name:
+            before = str(ctx.params.get("model") or "").partition("@")[0]
+            found += [one.removeprefix(before) for one in _of(registry, before, which)]
+        elif at:
             found += _of(registry, name, which)
         else:
             names = [one for one in registry.models() if one.startswith(incomplete)]
@@ -97,9 +123,7 @@ def _of(registry, name: str, which: str) -> list[str]:
 
 
 def _shown(found: Iterable[str], incomplete: str) -> list[str]:
-    """Return those that go on from what was typed, as far as the shell wants them."""
-    cut = 0 if _replaced is None else len(incomplete) - len(_replaced)
-    return [one[cut:] for one in dict.fromkeys(found) if one.startswith(incomplete)]
+    return [one for one in dict.fromkeys(found) if one.startswith(incomplete)]
 
 
 def _registry(ctx: typer.Context):

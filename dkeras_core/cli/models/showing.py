@@ -124,7 +124,7 @@ def compare(
     lineage = _differences(_origin(first), _origin(second))
     files = compare_files(first, second)
     same_data = first.manifest.lineage.data_fingerprint == second.manifest.lineage.data_fingerprint
-    signature = _signatures(registry, first, second)
+    signature = compare_signatures(first.version, second.version)
     if as_json:
         tables.print_json(
             {
@@ -143,9 +143,7 @@ def compare(
     tables.heading("lineage" if lineage else "lineage: the same")
     columns = [Column("name"), Column(str(first.version), flexible=True), Column(str(second.version), flexible=True)]
     tables.show(columns, [(f"  {name}", *pair) for name, pair in lineage.items()], header=False)
-    tables.heading("signature: the same" if not signature else "signature")
-    for line in signature:
-        tables.line(f"  {line}")
+    _show_signatures(first, second, signature)
     tables.heading("files" if any(files.values()) else "files: the same")
     for said, found in files.items():
         if found:
@@ -246,6 +244,35 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[st
     return {name: [first.get(name), second.get(name)] for name in names if first.get(name) != second.get(name)}
 
 
-def _signatures(registry: Registry, first: Shown, second: Shown) -> list[str]:
-    """Return how the columns that go in, and what comes out, differ."""
-    return []
+def compare_signatures(first: Version, second: Version) -> dict[str, Any] | None:
+    """Return how the columns that go in and what comes out differ, and whether the first can take the second's place.
+
+    None when one of the two has no signature.
+    """
+    from dkeras_core.registry.signature import Signature, incompatibilities
+
+    mine, its = (Signature.read(version.storage, version.path) for version in (first, second))
+    if mine is None or its is None:
+        return None
+    columns, others = ({column.name: column.type for column in one.inputs} for one in (mine, its))
+    said = [f"only {first} takes {name} ({kind})" for name, kind in columns.items() if name not in others]
+    said += [f"only {second} takes {name} ({kind})" for name, kind in others.items() if name not in columns]
+    for name in columns.keys() & others.keys():
+        if columns[name] != others[name]:
+            said.append(f"{name} is {columns[name]} in {first}, {others[name]} in {second}")
+    if None not in (mine.outputs, its.outputs) and mine.outputs != its.outputs:
+        gives = [", ".join(map(str, one.outputs)) for one in (mine, its)]
+        said.append(f"{first} gives {gives[0]}, {second} gives {gives[1]}")
+    return {"differences": said, "compatible": not incompatibilities(mine, its)}
+
+
+def _show_signatures(first: Shown, second: Shown, found: dict[str, Any] | None) -> None:
+    if found is None:
+        tables.heading("signature: not known of both")
+        return
+    tables.heading("signature" if found["differences"] else "signature: the same")
+    for line in found["differences"]:
+        tables.line(f"  {line}")
+    if found["differences"]:
+        can = "can" if found["compatible"] else "cannot"
+        tables.line(f"  callers of {second.version} {can} be served by {first.version}")
