@@ -21,8 +21,6 @@ from dkeras_core.scoring.request import ScoreRequest, choose
 from dkeras_core.storage import Storage, open_storage
 from dkeras_core.storage.base import split_uri
 
-_QUIET = "rootLogger.level = off\n"
-
 
 class _Told:
     """Shows the phases of a scoring as steps on the screen."""
@@ -56,6 +54,30 @@ def run(asked: Asked) -> None:
             "--local needs the training libraries, which this Python does not have",
             "run `make test-tools`, or leave --local out: on YARN they come with the packed environment",
         )
+    log = place.BUILD / "runs" / asked.run_id / "score.log"
+    with _noise_to(log):
+        _run(asked)
+
+
+@contextlib.contextmanager
+def _noise_to(log: Path) -> Iterator[None]:
+    """Send what Java and TensorFlow write to standard error to a file; what this program says stays on the screen.
+
+    TensorFlow's first lines heed no setting, and both processes write to the descriptor itself.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    screen, before = os.dup(2), sys.stderr
+    with os.fdopen(os.dup(2), "w", buffering=1) as sys.stderr, log.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            sys.stderr = before
+
+
+def _run(asked: Asked) -> None:
     given = asked.given | {name: _uri(asked.given[name]) for name in ("input", "output")}
     inputs, outputs = _storage(given["input"], asked.root), _storage(given["output"], asked.root)
     try:
@@ -99,7 +121,7 @@ def _score(asked: Asked, registry, request: ScoreRequest, shown: Steps, outputs:
 
 
 def _session(folder: Path, conf_dir: Path | None):
-    """Start Spark on all cores of this machine, quiet on the terminal; its files are below ``folder``."""
+    """Start Spark on all cores of this machine; its files are below ``folder``."""
     from pyspark.sql import SparkSession
 
     from dkeras_core.singlenode.java import find_java
@@ -108,15 +130,12 @@ def _session(folder: Path, conf_dir: Path | None):
     os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "TF_CPP_MIN_LOG_LEVEL": "2"}
     if conf_dir is not None:
         os.environ["HADOOP_CONF_DIR"] = str(conf_dir)
-    log = folder / "log4j2.properties"
-    log.write_text(_QUIET)
     settings = {
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.local.dir": str(folder),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={log.as_uri()}",
     }
     builder = SparkSession.builder.master(f"local[{len(os.sched_getaffinity(0))}]").appName("dkeras score")
     for key, value in settings.items():

@@ -87,6 +87,7 @@ class Output:
 
     def commit(self, staging: Staging) -> None:
         """Give the built folder its name; PathExists when something else stands there by now."""
+        self._drop_checksums(staging.path)
         staging.close()
         if not self.overwrite or not self.storage.exists(self.path):
             staging.commit(self.path)
@@ -101,6 +102,13 @@ class Output:
             raise
         with contextlib.suppress(StorageError):  # the next scoring of this folder removes it
             self.storage.delete(self._aside, recursive=True)
+
+    def _drop_checksums(self, folder: str) -> None:
+        """Remove the file that Hadoop leaves beside each one on a disk of this machine."""
+        if self._prefix:
+            for file in list(self.storage.walk(folder)):
+                if file.name.startswith(".") and file.name.endswith(".crc"):
+                    self.storage.delete(file.path)
 
     def tidy(self) -> None:
         """Remove what this run left here when it was killed, and put back what it had moved aside."""

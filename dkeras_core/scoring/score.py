@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dkeras_core.data import mistakes
-from dkeras_core.data.source import CORRUPT, Source, data_files, open_files, reading
+from dkeras_core.data.source import CORRUPT, Source, open_files, reading
 from dkeras_core.data.staging import writing
 from dkeras_core.errors import DataError, DkerasError, RegistryError
 from dkeras_core.registry import Registry
 from dkeras_core.registry.cache import Cache, local_digest
 from dkeras_core.registry.manifest import code_version
 from dkeras_core.scoring import rows
+from dkeras_core.scoring.listing import Listing
 from dkeras_core.scoring.output import METADATA, Output
 from dkeras_core.scoring.request import ScoreRequest
 from dkeras_core.storage import Storage, open_storage
@@ -90,7 +91,7 @@ def score(
             loaded = rows.load_folder(model, request.modules)
             archive = _ship(spark, model, request)
         with tell.phase("score") as outcome:
-            listed = _Listing.of(source_storage, request.input)
+            listed = Listing.of(source_storage, request.input)
             source = open_files(spark, source_storage, request.input, listed.kind)
             outputs = int(loaded.model.outputs[0].shape[-1])
             added = rows.score_columns(request.column, outputs)
@@ -105,9 +106,14 @@ def score(
         with tell.phase("check") as outcome:
             _account(work, counts, source_storage)
             listed.refuse_change(source_storage)
-            found = _metadata(spark, registry, request, listed, source, added, counts["rows"], run)
-            found |= {"format": FORMAT, "seconds": round(seconds, 2), "output": output.path}
-            found["files"] = _sizes(output.storage, staging.path)
+            files = _sizes(output.storage, staging.path)
+            found = _metadata(spark, registry, request, listed, run) | {
+                "output": output.path,
+                "columns": {"kept": rows.kept_columns(source), "added": added},
+                "rows": {"in": counts["rows"], "out": counts["rows"]},
+                "files": files,
+                "seconds": round(seconds, 2),
+            }
             text = json.dumps(found, indent=1, ensure_ascii=False).encode()
             output.storage.write_bytes(f"{staging.path}/{METADATA}", text)
             output.commit(staging)
@@ -149,32 +155,6 @@ def _ship(spark: SparkSession, folder: Path, request: ScoreRequest) -> str:
                     archive.write(path, path.relative_to(folder).as_posix())
         spark.sparkContext.addArchive(f"{packed.as_uri()}#{name}")
     return name
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The files of the input when it began; ``kind`` is what they are."""
-
-    path: str
-    kind: str
-    files: tuple[tuple[str, int, float], ...]
-
-    @classmethod
-    def of(cls, storage: Storage, path: str) -> _Listing:
-        files = data_files(storage, path)
-        with storage.open(files[0].path) as stream:
-            kind = "parquet" if stream.read(4) == b"PAR1" else "csv"
-        return cls(path, kind, tuple((file.path, file.size, file.modified) for file in files))
-
-    def refuse_change(self, storage: Storage) -> None:
-        now = _Listing.of(storage, self.path)
-        changed = sorted({name for name, _, _ in set(self.files) ^ set(now.files)})
-        if changed:
-            raise DataError(
-                f"{self.path} was changed while it was scored: {', '.join(changed[:3])}"
-                + (f" and {len(changed) - 3} more" if len(changed) > 3 else ""),
-                "start again when nothing writes to it",
-            )
 
 
 @dataclass
@@ -271,15 +251,16 @@ def _account(work: _Work, counts: dict[str, int], storage: Storage) -> None:
         )
 
 
-def _metadata(spark, registry: Registry, request: ScoreRequest, listed: _Listing, source, added, count, run) -> dict:
-    version = registry.at(request.model, request.version)
+def _metadata(spark: SparkSession, registry: Registry, request: ScoreRequest, listed: Listing, run: str) -> dict:
+    """What is known before the rows are read."""
     return {
+        "format": FORMAT,
         "model": {
             "name": request.model,
             "version": request.version,
             "alias": request.alias,
             "digest": request.digest,
-            "path": version.path,
+            "path": registry.at(request.model, request.version).path,
         },
         "input": {
             "path": request.input,
@@ -287,8 +268,6 @@ def _metadata(spark, registry: Registry, request: ScoreRequest, listed: _Listing
             "files": len(listed.files),
             "bytes": sum(size for _, size, _ in listed.files),
         },
-        "rows": {"in": count, "out": count},
-        "columns": {"kept": rows.kept_columns(source), "added": added},
         "environment": request.environment,
         "code": code_version(),
         "application": spark.sparkContext.applicationId,
