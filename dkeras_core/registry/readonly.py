@@ -25,6 +25,14 @@ def lock(storage: Storage, folder: str) -> None:
     storage.set_mode(folder, FOLDER)
 
 
+def unlock(storage: Storage, folder: str) -> None:
+    """Let the owner of a folder change what is below it again: delete, add, replace. AccessDenied for others."""
+    storage.set_mode(folder, _OPEN)
+    for status in _tree(storage, folder):
+        if status.is_dir:
+            storage.set_mode(status.path, _OPEN)
+
+
 def remove(storage: Storage, path: str) -> bool:
     """Delete a file or a tree, locked or not; False when nothing was there. AccessDenied for all but its owner.
 
@@ -36,10 +44,7 @@ def remove(storage: Storage, path: str) -> bool:
         found = storage.status(path)
         if found is None or not found.is_dir:
             raise
-        storage.set_mode(path, _OPEN)
-        for status in _tree(storage, path):
-            if status.is_dir:
-                storage.set_mode(status.path, _OPEN)
+        unlock(storage, path)
         return storage.delete(path, recursive=True)
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from dkeras_core.registry import Registry
+from dkeras_core.registry.readonly import remove
 from dkeras_core.storage.local import LocalStorage
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,7 +24,7 @@ def place(request, tmp_path):
         storage, root = request.getfixturevalue("webhdfs"), f"/tmp/registry-{secrets.token_hex(4)}"
         url = storage.url
     yield SimpleNamespace(registry=Registry(storage, root), storage=storage, root=root, url=url)
-    storage.delete(root, recursive=True)
+    remove(storage, root)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from dkeras_core.errors import RegistryError, StorageError
 from dkeras_core.registry import Registry, catalog, marks
 from dkeras_core.registry.manifest import Manifest, seal
+from dkeras_core.registry.readonly import remove, unlock
 
 
 def counting(place):
@@ -87,7 +88,7 @@ def test_tags_archive_and_deletion_are_listed(three):
     assert catalog.summaries(three.registry, "higgs")[2].tags == {"owner": "otto"}
     bury(three, 1)
     assert [summary.number for summary in catalog.summaries(three.registry, "higgs")] == [3, 2]
-    three.storage.delete(three.registry.version("higgs", 1).path, recursive=True)
+    remove(three.storage, three.registry.version("higgs", 1).path)
     everything = catalog.summaries(three.registry, "higgs", deleted=True)
     assert [summary.number for summary in everything] == [3, 2, 1]
     assert everything[2].deleted.user == "anna" and everything[2].metrics == {"auc": 0.5} and everything[2].tags
@@ -104,6 +105,7 @@ def catalog_of(place):
 
 def test_a_version_that_was_changed_is_read_again(three):
     path = three.registry.version("higgs", 2).path
+    unlock(three.storage, path)
     if three.url is None:
         time.sleep(0.01)
     data = Manifest.from_bytes(three.storage.read_bytes(f"{path}/manifest.json"), path)
@@ -117,6 +119,7 @@ def test_what_cannot_be_read_is_said_and_not_kept(three):
     registry, storage = three.registry, three.storage
     marks.tag(registry, "higgs", 1, {"a": "b"})
     path = registry.version("higgs", 2).path
+    unlock(storage, path)
     storage.delete(f"{path}/manifest.sha256")
     storage.write_bytes(registry.layout.mark("higgs", 1), b"{", overwrite=True)
     bury(three, 3)
@@ -174,7 +177,7 @@ def test_a_version_that_goes_while_it_is_listed_is_left_out(three):
         def list(self, path):
             found = super().list(path)
             if path.endswith("/versions"):
-                super().delete(gone, recursive=True)
+                remove(three.storage, gone)
             return found
 
     found = catalog.summaries(Registry(Racing(), three.root), "higgs")

@@ -11,6 +11,7 @@ from dkeras_core.errors import AccessDenied, Conflict, RegistryError, StorageErr
 from dkeras_core.registry import Registry, audit, catalog, collect, marks
 from dkeras_core.registry.manifest import seal
 from dkeras_core.registry.promote import rollback_target
+from dkeras_core.registry.readonly import unlock
 
 NOW = timedelta(0)
 DAY = timedelta(days=1)
@@ -200,6 +201,7 @@ def test_another_version_at_a_dead_number_is_not_deleted(registry, folder, place
     collect.carry_out(registry, plan(registry, keep=4))
     (folder / "model.keras").write_bytes(b"put there by hand")
     registry.publish("other", folder, run_id="run-1")
+    unlock(place.storage, registry.at("other", 1).path)
     place.storage.rename(registry.at("other", 1).path, registry.at("higgs", 1).path)
     found = plan(registry, keep=4)
     assert found.versions == [] and "another version has this number" in found.kept[0].reason
@@ -223,6 +225,8 @@ def test_an_alias_of_an_older_release_keeps_its_version(registry):
 
 def test_damaged_versions_go_and_those_of_the_future_stay(place, registry):
     storage, path = place.storage, registry.layout.versions("higgs")
+    for number in (1, 2):
+        unlock(storage, f"{path}/{number}")
     storage.delete(f"{path}/1/manifest.json")
     data = json.dumps(json.loads(storage.read_bytes(f"{path}/2/manifest.json")) | {"format": 2}).encode()
     storage.write_bytes(f"{path}/2/manifest.json", data, overwrite=True)

@@ -8,6 +8,7 @@ import pytest
 from dkeras_core.errors import Conflict, RegistryError
 from dkeras_core.registry import marks
 from dkeras_core.registry.audit import current_user
+from dkeras_core.registry.readonly import unlock
 
 
 @pytest.fixture
@@ -119,6 +120,7 @@ def test_what_does_not_exist_or_was_deleted_is_refused(registry):
 
 
 def test_a_damaged_version_can_be_archived(registry):
+    unlock(registry.storage, registry.version("higgs", 1).path)
     registry.storage.write_bytes(f"{registry.version('higgs', 1).path}/manifest.json", b"{", overwrite=True)
     assert marks.archive(registry, "higgs", 1, "damaged").archived.reason == "damaged"
 

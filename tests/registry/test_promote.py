@@ -8,6 +8,7 @@ import pytest
 
 from dkeras_core.errors import Conflict, PathMissing, RegistryError, StorageError
 from dkeras_core.registry import audit
+from dkeras_core.registry.readonly import unlock
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ def test_what_does_not_exist_is_not_promoted(registry):
         registry.promote("higgs", 9, "production")
     with pytest.raises(RegistryError, match="not an alias"):
         registry.promote("higgs", 1, "7")
+    unlock(registry.storage, registry.at("higgs", 3).path)
     registry.storage.delete(f"{registry.at('higgs', 3).path}/manifest.sha256")
     with pytest.raises(RegistryError, match="manifest"):
         registry.promote("higgs", 3, "production")

@@ -16,6 +16,7 @@ import pytest
 from dkeras_core.errors import PathMissing, RegistryError, StorageError
 from dkeras_core.registry import Registry, catalog
 from dkeras_core.registry import publish as publishing
+from dkeras_core.registry.readonly import remove
 from dkeras_core.storage.local import LocalStorage
 
 FILES = ["empty", "manifest.json", "manifest.sha256", "model.keras", "variables/data"]
@@ -78,7 +79,7 @@ def bury(place, number):
     registry = place.registry
     stone = catalog.Tombstone(entry="e", version=catalog.Summary(number=number))
     place.storage.write_bytes(registry.layout.tombstone("higgs", number), stone.to_bytes())
-    place.storage.delete(registry.at("higgs", number).path, recursive=True)
+    remove(place.storage, registry.at("higgs", number).path)
 
 
 def test_the_number_of_a_deleted_version_is_not_used_again(place, folder):
@@ -215,7 +216,7 @@ def test_a_claim_of_a_run_that_has_its_version_is_removed(place, folder):
                 place.storage.rename(aside, version.path)
             super().rename(src, dst)
 
-    aside = f"{place.root}/aside"
+    aside = f"{place.root}/models/higgs/versions/.aside"
     place.storage.rename(version.path, aside)
     assert Registry(Slow(), place.root).publish("higgs", folder, run_id="run-1") == version
     assert entries(place) == ["1"]

@@ -9,6 +9,7 @@ from dkeras_core.errors import PathExists, RegistryError
 from dkeras_core.registry import code_version
 from dkeras_core.registry.load import load
 from dkeras_core.registry.manifest import Manifest, seal
+from dkeras_core.registry.readonly import unlock
 from dkeras_core.storage.local import LocalStorage
 
 SEALED = "manifest.json: does not match manifest.sha256"
@@ -47,6 +48,7 @@ def test_damage_is_found_and_named(place, folder, tmp_path, damage):
     local = version.fetch(tmp_path / "before")
     assert version.verify() == []
     action, said = DAMAGES[damage]
+    unlock(place.storage, version.path)
     action(place.storage, version.path)
     found = version.verify()
     assert len(found) == 1 and said in found[0]
