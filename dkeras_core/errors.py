@@ -6,6 +6,9 @@ that the cause survives in a YARN log, in ``result.json`` and in a terminal alik
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class DkerasError(Exception):
     """Root of all errors that are meant for a person to read.
@@ -91,9 +94,16 @@ class Conflict(RegistryError):
 
 
 class GateFailed(RegistryError):
-    """A version did not pass the checks of a promotion."""
+    """A version did not pass the checks of a promotion; ``checks`` holds the outcome of all of them."""
 
     exit_code = 10
+
+    def __init__(self, what: str, next_step: str | None = None, checks: Sequence[Any] = ()):
+        super().__init__(what, next_step)
+        self.checks = tuple(checks)
+
+    def __reduce__(self):
+        return type(self), (self.what, self.next_step, self.checks)
 
 
 class EnvironmentBuildError(DkerasError, RuntimeError):

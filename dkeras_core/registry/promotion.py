@@ -1,0 +1,117 @@
+"""Promote a version through its gates: all checks first, then the alias in one step.
+
+The version that the alias names when the checks begin is the one compared with, and the alias is moved only if it
+still names that one at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dkeras_core.config import Promotion as PromotionSettings
+from dkeras_core.errors import Conflict, GateFailed, RegistryError
+from dkeras_core.registry import checks as checking
+from dkeras_core.registry import marks, names, permissions
+from dkeras_core.registry.audit import Entry
+from dkeras_core.registry.checks import Check
+from dkeras_core.registry.promote import ANY, AnyVersion
+from dkeras_core.registry.registry import Registry, Version
+
+__all__ = ["Check", "PromotionSettings", "promote_checked", "run_checks"]
+
+
+def run_checks(
+    registry: Registry,
+    version: Version,
+    alias: str,
+    *,
+    settings: PromotionSettings | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> list[Check]:
+    """Make the checks of a promotion, and change nothing. Parameters as ``promote_checked``."""
+    return checking.run(registry, version, registry.alias(version.name, alias), settings, progress)
+
+
+def promote_checked(
+    registry: Registry,
+    version: Version,
+    alias: str,
+    *,
+    expected: int | AnyVersion | None = ANY,
+    settings: PromotionSettings | None = None,
+    force_reason: str | None = None,
+    reason: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Entry, list[Check]]:
+    """Let an alias name a version that passes its checks.
+
+    Parameters
+    ----------
+    expected : int, None or ANY
+        What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment.
+    settings : PromotionSettings, optional
+        Default: section ``registry.promotion`` of the version's own pipeline file.
+    force_reason : str, optional
+        Promote even if checks fail, and why; kept in the audit. A damaged version is refused all the same.
+    reason : str, optional
+        Why it is promoted; kept in the audit.
+    progress : callable, optional
+        Called with one sentence for each thing that begins; from several threads.
+
+    Returns
+    -------
+    (Entry, list of Check)
+        The audit entry, ``forced`` when a check had failed, and the outcome of all checks. When the alias named the
+        version already, the entry of that time and no checks.
+
+    Raises
+    ------
+    GateFailed
+        Checks have failed; the message lists them, ``checks`` holds all.
+    Conflict
+        The alias names another version than expected, or was moved while the checks ran; nothing was changed.
+    AccessDenied
+        This user may not change aliases; known before the checks begin.
+    RegistryError
+        The version is damaged, archived or deleted.
+    """
+    names.alias_name(alias)
+    if force_reason is not None and not force_reason.strip():
+        raise RegistryError("a promotion is forced for a reason", "Say why; the audit keeps it.")
+    permissions.require_promotion(registry, version.name)
+    marks.refuse_unpromotable(registry, version.name, version.number)
+    current = registry.alias(version.name, alias)
+    if expected is not ANY and current != expected:
+        raise Conflict(
+            f"{alias} of {version.name} names {_named(current)}, not {_named(expected)} as expected",
+            "Look at it (dkeras models history), and decide anew.",
+        )
+    if current == version.number:
+        return registry.promote(version.name, version.number, alias, expected=current), []
+    checks = checking.run(registry, version, current, settings, progress)
+    failed = [check for check in checks if not check.passed]
+    if any(check.name == "integrity" for check in failed):
+        raise RegistryError(f"{version} [{version.path}] is damaged: {checks[0].message}", "Promote another version.")
+    if failed and force_reason is None:
+        lines = "".join(f"\n  {check.name}: {check.message}" for check in failed)
+        raise GateFailed(
+            f"{version} is not promoted to {alias}, {len(failed)} of {len(checks)} checks failed:{lines}",
+            "Publish a better version, or force it with a reason (--force REASON).",
+            checks,
+        )
+    if registry.digest(version.name, version.number) != checks[0].detail["digest"]:
+        raise RegistryError(f"{version} was changed while it was checked", f"See who can write to {version.path}.")
+    entry = registry.promote(
+        version.name,
+        version.number,
+        alias,
+        expected=current,
+        reason=force_reason or reason,
+        forced=bool(failed),
+        checks=[check.to_json() for check in checks],
+    )
+    return entry, checks
+
+
+def _named(number: int | AnyVersion | None) -> str:
+    return "no version" if number is None else f"version {number}"
