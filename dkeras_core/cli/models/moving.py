@@ -72,15 +72,15 @@ def promote(
     if dry_run:
         with asking.working(f"checking {version}") as say:
             checks = promotion.run_checks(registry, version, alias, progress=say)
-        failed = [check for check in checks if not check.passed]
+        passed = all(check.passed for check in checks)
         if as_json:
             tables.print_json(_outcome(version, alias, there, False, checks=checks))
         else:
             show_checks(checks)
-            if not failed:
+            if passed:
                 tables.line(f"{version} would pass as {alias}; nothing was changed")
-        if failed:
-            raise _refused(version, alias, failed, "would not be")
+        if not passed:
+            raise _refused(version, alias, checks, "would not be")
         return
     if there == version.number:
         if as_json:
@@ -97,12 +97,12 @@ def promote(
                 registry, version, alias, expected=believed, force_reason=force, reason=reason, progress=say
             )
     except GateFailed as error:
-        checks = getattr(error, "checks", [])
+        checks = error.checks
         if as_json:
             tables.print_json(_outcome(version, alias, there, False, checks=checks))
         else:
             show_checks(checks)
-        raise _refused(version, alias, [check for check in checks if not check.passed], "was not") from error
+        raise _refused(version, alias, checks, "was not") from error
     if as_json:
         tables.print_json(_outcome(version, alias, entry.before.version, True, entry, checks))
         return
@@ -193,12 +193,12 @@ def _announce(registry: Registry, version: Version, alias: str, there: int | Non
                 asking.say(f"  {name} {' → '.join(figures)}")
 
 
-def _refused(version: Version, alias: str, failed: list, said: str) -> GateFailed:
-    names = ", ".join(check.name for check in failed) or "a check"
-    verb = "was" if len(failed) == 1 else "were"
+def _refused(version: Version, alias: str, checks: list, said: str) -> GateFailed:
+    failed = [check.name for check in checks if not check.passed]
     return GateFailed(
-        f"{version} {said} promoted to {alias}: {names} {verb} not passed",
+        f"{version} {said} promoted to {alias}: {len(failed)} of {len(checks)} checks failed ({', '.join(failed)})",
         'Train a better version, or overrule the checks with --force "REASON", which the audit keeps.',
+        checks,
     )
 
 

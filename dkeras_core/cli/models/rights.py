@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from dkeras_core.cli.models import reference, tables
 from dkeras_core.cli.models.arguments import DEFAULT_ROOT, AsJson, OptionalName, Root
@@ -65,10 +66,10 @@ def doctor(name: OptionalName = None, root: Root = DEFAULT_ROOT, as_json: AsJson
         tables.print_json([_json(finding) for finding in findings])
     else:
         for finding in findings:
-            tables.checks([(_MARKS[finding.level], finding.path, finding.what, None)])
+            tables.text(Text.assemble(_MARKS[finding.level], " ", tables.safe(f"{finding.path}: {finding.what}")))
             for command in finding.mend:
                 tables.line(f"    {command}")
-        if not findings:
+        if all(finding.level == "note" for finding in findings):
             tables.line(f"{registry.layout.models()}: owners and modes are as they should be")
     if errors:
         raise RegistryError(
