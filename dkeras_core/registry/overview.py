@@ -114,7 +114,7 @@ def read_model(registry: Registry, name: str) -> Model:
     found = _or_notice(model, lambda: summaries(registry, name, deleted=True), [])
     model.versions = [summary for summary in found if summary.deleted is None]
     model.deleted = [summary for summary in found if summary.deleted is not None]
-    model.notices += [f"{name}@{summary.number}: {summary.problem}" for summary in model.versions if summary.problem]
+    model.notices += [f"{name}@{summary.number}: {summary.problem}" for summary in found if summary.problem]
     events = _or_notice(model, lambda: registry.history(name, limit=EVENTS + 1), [])
     model.more = len(events) > EVENTS
     read = {event.entry.id: event for event in events[:EVENTS]}

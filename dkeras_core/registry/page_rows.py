@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dkeras_core.evaluation import text
-from dkeras_core.registry import page_figures
-from dkeras_core.registry.audit import Event
+from dkeras_core.registry import page_events, page_figures
 from dkeras_core.registry.catalog import Summary
 from dkeras_core.registry.overview import Alias, Model, Overview, interval, value
 
@@ -58,7 +57,7 @@ def _model(model: Model, overview: Overview) -> dict[str, Any]:
     names = _names(model)
     rows = [_row(summary, columns, names) for summary in model.versions]
     recent = len(rows) if len(rows) <= RECENT + 8 else RECENT
-    events = _events(model.events)
+    events = page_events.rows(model.events)
     return {
         "name": model.name,
         "count": len(model.versions),
@@ -248,79 +247,5 @@ def _current(model: Model, root: str) -> dict[str, Any] | None:
     }
 
 
-def _events(events: Sequence[Event]) -> list[dict[str, Any]]:
-    """Return the audit's entries; the deletions of one cleaning stand in one row."""
-    rows: list[dict[str, Any]] = []
-    for event in events:
-        row, last = _event(event), rows[-1] if rows else None
-        if last and row["cleaning"] and row["cleaning"] == last["cleaning"]:
-            last["numbers"] += row["numbers"]
-            last["what"] = f"versions {_ranges(last['numbers'])} deleted"
-        else:
-            rows.append(row)
-    return rows
-
-
-def _event(event: Event) -> dict[str, Any]:
-    entry = event.entry
-    failed = [check for check in entry.checks if not check.get("passed")]
-    cleaning = entry.action == "delete" and event.applied
-    return {
-        "entry": entry,
-        "applied": event.applied,
-        "what": _what(event),
-        "tone": _tone(event),
-        "checks": entry.checks,
-        "failed": failed,
-        "outcome": _outcome(len(entry.checks), len(failed)),
-        "tags": _tags(entry.detail) if entry.action == "tag" else [],
-        "numbers": [entry.version],
-        "cleaning": (entry.user, entry.host, entry.reason, entry.time.date()) if cleaning else None,
-    }
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return numbers as "2 to 5, 7": what follows on each other as its ends."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1].append(number)
-        else:
-            parts.append([number])
-    return ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 2 else ", ".join(map(str, part)) for part in parts)
-
-
 def _counted(number: int | None, word: str) -> str:
     return f"{text.count(number)} {word}{'' if number == 1 else 's'}"
-
-
-def _what(event: Event) -> str:
-    entry = event.entry
-    before = entry.before.version
-    if entry.action == "promote":
-        return f"{before} → {entry.version}" if before is not None else f"→ {entry.version}"
-    if entry.action == "rollback":
-        return f"rolled back, {before} → {entry.version}"
-    done = {"archive": "archived", "restore": "restored", "tag": "tagged", "delete": "deleted"}
-    return f"version {entry.version} {done[entry.action]}"
-
-
-def _tone(event: Event) -> str:
-    if not event.applied:
-        return "neutral"
-    return {"promote": "c1", "rollback": "c2", "delete": "c4"}.get(event.entry.action, "c5")
-
-
-def _outcome(checks: int, failed: int) -> str:
-    if not checks:
-        return ""
-    if failed:
-        return f"{failed} of {checks} checks failed"
-    return f"all {checks} checks passed" if checks > 1 else "1 check passed"
-
-
-def _tags(detail: dict[str, Any]) -> list[str]:
-    """Return the changed tags as they are given on the command line; a removed one has no value."""
-    changed = detail.get("set") if isinstance(detail.get("set"), dict) else {}
-    removed = detail.get("removed") if isinstance(detail.get("removed"), dict) else {}
-    return [f"{key}={tag}" for key, tag in changed.items()] + [f"{key} removed" for key in removed]

@@ -1,0 +1,384 @@
+"""The page: complete, self-contained, honest about damage, small for many versions, written in one step."""
+
+import logging
+import os
+import re
+import secrets
+import threading
+import time
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from past import END, Past, usual
+
+from dkeras_core.errors import AccessDenied, StorageError
+from dkeras_core.registry import Registry, page
+from dkeras_core.registry.overview import interval, read_model
+from dkeras_core.registry.page_figures import _place, over_versions
+from dkeras_core.storage.local import LocalStorage
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class WellFormed(HTMLParser):
+    """Checks that every element is closed in order; keeps texts, identifiers and addresses."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.open, self.texts, self.tags, self.ids, self.addresses = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open, self.open
+        self.text = " ".join(self.texts)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        found = dict(attributes)
+        assert len(found) == len(attributes), (tag, attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.addresses += [found[name] for name in ("href", "src", "action") if name in found]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        if data.strip() and "style" not in self.open:
+            self.texts.append(" ".join(data.split()))
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry(LocalStorage(), str(tmp_path / "root"))
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory):
+    """A model of some months; tests leave it as it is."""
+    return usual(Registry(LocalStorage(), str(tmp_path_factory.mktemp("past") / "root")))
+
+
+@pytest.fixture(scope="module")
+def html(past):
+    return page.render(past.registry)
+
+
+def test_all_that_happened_is_there(past, html):
+    text = WellFormed(html).text
+    for expected in (
+        "1 model, 20 versions", "higgs", "the newest is version 24 of 22 November 2026; 4 deleted",
+        "production version 21 ROC AUC 0.8660 ± 0.0031 +0.0013 against version 22 before",
+        "since 2026-11-22 18:00 UTC, by ben scores drift in the night run",
+        "staging version 23", "candidate version 24",
+        "production rolled back, 22 → 21 2026-11-22 18:00:40 · ben on edge-1",
+        "production 21 → 22 FORCED", "calibration of the new detector is in", "1 of 6 checks failed",
+        "significance: roc_auc is worse by 0.0041", "staging → 23", "all 6 checks passed",
+        "production 21 → 2 NOT APPLIED", "versions 2 to 5 deleted", "not among the last 5 versions",
+        "version 8 archived", "version 23 tagged", "owner=trigger-group", "old removed", "8 ARCHIVED",
+        "How version 21 came about", "compared with nothing: there was no champion", "new code",
+        "same data, environment, pipeline", "SYNTHETIC DATA", past.digest(21), "application_1763838000000_0021",
+        "ROC AUC", "Log loss", "AMS", "Accuracy", "Deleted 4 versions", "production, @21", "best, @21",
+    ):  # fmt: skip
+        assert expected in text, expected
+    for number, (manifest, _) in past.manifests.items():
+        assert (manifest.run in text) == (number not in (2, 3, 4, 5)), number
+
+
+def test_it_asks_for_nothing_and_runs_nothing(html):
+    parsed = WellFormed(html)
+    assert not {"script", "iframe", "object", "embed", "img", "form", "base"} & set(parsed.tags)
+    assert all(address.startswith("#") or address == "data:," for address in parsed.addresses), parsed.addresses
+    assert not re.search(r"url\(|@import|://", html) and "default-src 'none'" in html
+    assert "prefers-color-scheme: dark" in html and "max-width: 560px" in html
+    targets = {address[1:] for address in parsed.addresses if address.startswith("#")}
+    assert targets <= set(parsed.ids) and len(set(parsed.ids)) == len(parsed.ids), targets - set(parsed.ids)
+
+
+def test_colours_stand_in_one_place():
+    own = page._template("page.css")
+    assert not re.search(r"#[0-9a-fA-F]{3,8}\b|rgb|hsl", own)
+    assert set(re.findall(r"var\((--[\w-]+)", own)) <= set(re.findall(r"(--[\w-]+)", page._template("report.css")))
+
+
+def test_what_others_wrote_is_text(registry):
+    past = Past(registry)
+    evil = "<script>alert('x')</script> & \"quotes\" <b>"
+    past.publish(1, 2.0, pipeline=evil)
+    past.promote(
+        "production", 1, 1.0, reason=evil, user=evil, checks=[{"name": evil, "passed": False, "message": evil}]
+    )
+    past.tag(1, 0.5, {"note": evil})
+    parsed = WellFormed(page.render(registry))
+    assert "script" not in parsed.tags and parsed.text.count(evil) >= 5
+
+
+def test_no_models_no_versions_no_alias(registry):
+    assert "Nothing is published below" in WellFormed(page.render(registry)).text
+    registry.storage.mkdirs(registry.layout.versions("empty"))
+    assert "0 versions" in WellFormed(page.render(registry)).text
+    Past(registry).publish(1, 1.0)
+    text = WellFormed(page.render(registry)).text
+    assert "2 models, 1 version" in text and "No alias names a version yet." in text
+    assert "dkeras models promote higgs@1 production" in text and "nothing yet" in text
+
+
+def garbage(path):
+    Path(path).write_bytes(b"\xff{]")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda past, layout: garbage(f"{layout.versions('higgs')}/20/manifest.json"), "versions/20/manifest.json"),
+        (lambda past, layout: garbage(layout.alias("higgs", "production")), "aliases/production: holds"),
+        (lambda past, layout: garbage(layout.mark("higgs", 23)), "marks/23.json"),
+        (lambda past, layout: garbage(layout.tombstone("higgs", 3)), "tombstones/3.json"),
+        (lambda past, layout: garbage(f"{layout.audit('higgs')}/{past.heads['staging'][1]}.json"), ".json"),
+        (lambda past, layout: Path(f"{layout.audit('higgs')}/{past.heads['staging'][1]}.json").unlink(), ".json"),
+        (lambda past, layout: past.registry.storage.delete(f"{layout.versions('higgs')}/23", True), "does not exist"),
+    ],
+    ids=["manifest", "alias", "mark", "tombstone", "entry", "missing entry", "missing version"],
+)
+def test_damage_is_named_and_the_rest_is_shown(registry, damage, said):
+    past = usual(registry)
+    damage(past, registry.layout)
+    parsed = WellFormed(page.render(registry))
+    assert "Somebody should look at this" in parsed.text and said in parsed.text
+    assert past.manifests[18][0].run in parsed.text and "higgs-18" in parsed.ids
+    assert "candidate version 24" in parsed.text
+
+
+def test_a_version_changed_after_its_promotion_is_called_changed(registry):
+    past = usual(registry)
+    before, _ = past.manifests[23]
+    past.publish(23, 1.0)
+    text = WellFormed(page.render(registry)).text
+    assert "the manifest of version 23 was changed since it was promoted to staging" in text
+    assert "staging CHANGED version 23" in text and before.run not in text and "1 finding" in text
+
+
+def test_a_thousand_versions_stay_small_and_few_requests(registry):
+    past = Past(registry)
+    for number in range(1, 1001):
+        past.publish(number, 100 - number / 10, parent=max(1, number - 50))
+        if number % 100 == 50:
+            past.promote("production", number, 100 - number / 10)
+    asked = []
+
+    class Counted(LocalStorage):
+        def open(self, path):
+            asked.append(path)
+            return super().open(path)
+
+        def list(self, path):
+            asked.append(path)
+            return super().list(path)
+
+    page.render(registry)  # writes the catalog
+    html = page.render(Registry(Counted(), registry.layout.root))
+    parsed = WellFormed(html)
+    assert len(asked) < 60, len(asked)
+    assert len(html) < 900_000 and {f"higgs-{number}" for number in range(1, 1001)} <= set(parsed.ids)
+    assert "801 to 900 3 to 13 November 2026" in parsed.text and "1 to 100" in parsed.text
+    assert parsed.text.count("ROC AUC of every version") == 0 and html.count("<svg") < 100
+
+
+def test_many_models_are_folded(registry):
+    for i in range(5):
+        Past(registry, f"model-{i}", seed=i).publish(1, 1.0)
+    html = page.render(registry)
+    assert html.count("Metrics, lineage, versions and audit of") == 5 and WellFormed(html)
+    registry.storage.delete(registry.layout.model("model-0"), recursive=True)
+    assert "Metrics, lineage, versions and audit of" not in page.render(registry)
+
+
+def test_a_cleaning_does_not_push_promotions_off_the_page(registry):
+    past = Past(registry)
+    for number in range(1, 131):
+        past.publish(number, 20 - number / 10)
+    past.promote("production", 128, 4.0, reason="the best so far")
+    for number in range(120, 0, -1):
+        past.delete(number, 1.0 + number / 9999, f"not one of the 5 newest, {20 - number // 10} days old")
+    text = WellFormed(page.render(registry)).text.rpartition("Audit")[2]
+    assert "the best so far" in text and "versions 1 to 100 deleted" in text
+    assert "gc on edge-1 not one of the 5 newest" in text and "days old" not in text and "The audit holds more" in text
+
+
+# pictures
+
+
+def picture(registry, metric="roc_auc"):
+    return over_versions(read_model(registry, "higgs"), metric, END)
+
+
+def test_the_line_of_production_follows_promotions_and_roll_backs(registry):
+    past = Past(registry)
+    for number, auc in ((1, 0.80), (2, 0.84), (3, 0.88)):
+        past.publish(number, 10 - number, auc)
+    past.promote("production", 1, 8.5)
+    past.promote("production", 3, 6.0, applied=False)
+    past.promote("production", 3, 3.0)
+    past.promote("production", 1, 1.0, action="rollback")
+    figure = picture(registry)
+    (path,) = re.findall(r'class="stroke bold c2" d="([^"]+)"', figure.picture)
+    heights = [float(y) for y in re.findall(r"[MV][\d.]* ?([\d.]+)?", path) if y] or None
+    moves = re.findall(r"H([\d.]+)V([\d.]+)", path)
+    start = float(re.match(r"M[\d.]+ ([\d.]+)", path)[1])
+    ys = [start, *(float(y) for _, y in moves)]
+    assert len(moves) == 3 and ys[0] == ys[2] == ys[3] > ys[1], (path, heights)
+    assert [float(x) for x, _ in moves] == sorted(float(x) for x, _ in moves)
+    assert ("production, @1", "0.8000") in figure.facts and ("best, @3", "0.8800") in figure.facts
+
+
+def test_moments_lie_between_the_versions_by_their_time(registry):
+    past = Past(registry)
+    for number, ago in ((1, 10), (2, 8), (3, 4)):
+        past.publish(number, ago)
+    shown = list(reversed(read_model(registry, "higgs").versions))
+    places = [_place(shown, END - timedelta(days=ago), END) for ago in (11, 10, 9, 8, 7, 4, 2, 0)]
+    assert places == pytest.approx([0, 0, 0.5, 1, 1.25, 2, 2.2, 2.4])
+
+
+def test_one_failed_training_does_not_flatten_the_others(registry):
+    past = Past(registry)
+    for number in range(1, 41):
+        past.publish(number, 41 - number, 0.5 if number == 7 else 0.90 + number / 4000)
+    figure = picture(registry)
+    assert figure.caption == "1 far from all others is drawn at the edge."
+    ticks = [float(tick) for tick in re.findall(r'text-anchor="end">([\d.]+)</text>', figure.picture)]
+    assert min(ticks) > 0.88 and len(ticks) >= 3
+
+
+def test_the_best_is_the_least_where_less_is_better_and_living(registry):
+    past = Past(registry)
+    for number, auc in ((1, 0.95), (2, 0.90), (3, 0.80)):
+        past.publish(number, 5 - number, auc)
+    past.delete(1, 0.5)
+    figure = picture(registry, "log_loss")
+    assert [name for name, _ in figure.facts] == ["newest, @3", "best, @2"]
+    assert "deleted" in figure.legend and picture(registry, "f1") is None
+
+
+def test_metrics_of_its_own_kind_are_shown_when_no_known_one_is_there(registry, folder):
+    registry.publish("other", folder, run_id="r", metrics={"mean_error": 2.5, "rows": 9, "best_threshold": 1, "x": "y"})
+    parsed = WellFormed(page.render(registry))
+    assert "mean error" in parsed.text and "2.5000" in parsed.text and "best threshold" not in parsed.text
+
+
+def test_intervals(registry):
+    past = Past(registry)
+    past.publish(1, 1.0, 0.9)
+    (summary,) = read_model(registry, "higgs").versions
+
+    def of(metrics):
+        return interval(summary.model_copy(update={"metrics": metrics}), "roc_auc")
+
+    assert of({"roc_auc": 0.9, "intervals": {"roc_auc": [0.88, 0.91]}}) == (0.88, 0.91)
+    assert of({"roc_auc": 0.9, "roc_auc_se": 0.01}) == pytest.approx((0.8804, 0.9196))
+    for odd in ({}, {"roc_auc": 0.9}, {"roc_auc": 0.9, "intervals": 3}, {"intervals": {"roc_auc": [None, 1]}}):
+        assert of(odd) is None
+
+
+# writing
+
+
+def test_it_is_written_beside_the_models_and_read_by_everybody(place, folder):
+    registry = place.registry
+    registry.publish("higgs", folder, run_id="run-1")
+    path = page.write(registry)
+    assert path == f"{place.root}/models/index.html"
+    assert b"1 model, 1 version" in place.storage.read_bytes(path)
+    assert place.storage.status(path).mode & 0o777 == 0o644
+    registry.publish("higgs", folder, run_id="run-2")
+    page.refresh(registry)
+    assert b"1 model, 2 versions" in place.storage.read_bytes(path)
+    assert [status.name for status in place.storage.list(f"{place.root}/models")] == ["higgs", "index.html"]
+    assert registry.models() == ["higgs"]
+
+
+def test_the_later_state_stays_when_two_write_at_once(registry, folder):
+    registry.publish("higgs", folder, run_id="run-1")
+
+    class Slow(LocalStorage):
+        """Between reading and writing, another process publishes and writes the page."""
+
+        def write_atomic(self, path, data, mode=None):
+            if path.endswith("index.html") and registry.versions("higgs") == [1]:
+                registry.publish("higgs", folder, run_id="run-2")
+                page.write(registry)
+            super().write_atomic(path, data, mode)
+
+    path = page.write(Registry(Slow(), registry.layout.root))
+    assert "version 2" in Path(path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (AccessDenied("/dkeras/models: permission denied", "Ask."), logging.INFO),
+        (StorageError("the quota is exceeded", "Free space."), logging.WARNING),
+        (ValueError("a defect"), logging.WARNING),
+    ],
+)
+def test_a_page_that_cannot_be_written_is_no_failure(registry, folder, monkeypatch, caplog, error, level):
+    registry.publish("higgs", folder, run_id="run-1")
+
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(registry.storage, "write_atomic", refuse, raising=False)
+    with caplog.at_level(logging.INFO):
+        page.refresh(registry)
+    (record,) = (record for record in caplog.records if "page of the models was not written" in record.message)
+    assert record.levelno == level
+    with pytest.raises(type(error)):
+        page.write(registry)
+
+
+def test_what_dead_writers_left_is_swept(registry, folder):
+    registry.publish("higgs", folder, run_id="run-1")
+    base = Path(registry.layout.models())
+    for name, hours in ((".index.html.aa.tmp", 25), (".index.html.bb.tmp", 1), ("notes", 99)):
+        (base / name).write_bytes(b"")
+        os.utime(base / name, (time.time() - 3600 * hours,) * 2)
+    page.write(registry)
+    assert sorted(path.name for path in base.iterdir()) == [".index.html.bb.tmp", "higgs", "index.html", "notes"]
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_readers_on_hdfs_never_meet_half_a_page(webhdfs, folder):
+    registry = Registry(webhdfs, f"/tmp/registry-{secrets.token_hex(4)}")
+    seen, stop = [], threading.Event()
+    try:
+        registry.publish("higgs", folder, run_id="run-0")
+        path = page.write(registry)
+
+        def poll():
+            while not stop.is_set():
+                seen.append(webhdfs.read_bytes(path))
+
+        reader = threading.Thread(target=poll)
+        reader.start()
+        for i in range(1, 4):
+            registry.publish("higgs", folder, run_id=f"run-{i}")
+            registry.promote("higgs", i, "production")
+            writers = [threading.Thread(target=page.refresh, args=(registry,)) for _ in range(2)]
+            for writer in writers:
+                writer.start()
+            for writer in writers:
+                writer.join(60)
+        stop.set()
+        reader.join(60)
+        assert len(seen) > 5 and all(data.endswith(b"</html>") for data in seen)
+        text = WellFormed(webhdfs.read_bytes(path).decode()).text
+        assert "production version 3" in text and "1 model, 4 versions" in text
+    finally:
+        stop.set()
+        webhdfs.delete(registry.layout.root, recursive=True)
