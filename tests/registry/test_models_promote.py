@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dkeras_core.registry import checks as checking
-from dkeras_core.registry import marks
+from dkeras_core.registry import marks, readonly
 from dkeras_core.registry.checks import Check
 
 
@@ -157,6 +157,7 @@ def test_rolling_back_twice_goes_two_promotions_back(shell, gates, folder):
 
 def test_a_damaged_version_is_not_rolled_back_to(shell, gates):
     shell("promote", "higgs@2", "production")
+    readonly.unlock(shell.registry.storage, shell.registry.at("higgs", 1).path)
     damaged = shell.root / "models/higgs/versions/1/empty"
     damaged.chmod(0o644)
     damaged.write_bytes(b"x")
