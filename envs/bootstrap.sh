@@ -3,6 +3,7 @@
 #
 #   envs/bootstrap.sh tools    what an edge node needs: command line, submission, building the training environment
 #   envs/bootstrap.sh test     all of that, the training packages and the tools of the tests
+#   envs/bootstrap.sh airflow  the tools, and Airflow with this project's operators apart from them in build/airflow/venv
 #
 # Run again it does nothing while the locks are the same. pip's own configuration (index, certificate, proxy) counts.
 # PYTHON=/path/to/python3.11 chooses the interpreter.
@@ -18,7 +19,9 @@ export TMPDIR=$root/build/cache/tmp # uv leaves lock files in its temporary fold
 say() { echo "bootstrap: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-case $mode in tools | test) ;; *) fail "unknown environment '$mode'; next: envs/bootstrap.sh tools (or test)" ;; esac
+case $mode in tools | test | airflow) ;; *) fail "unknown environment '$mode'; next: envs/bootstrap.sh tools, test or airflow" ;; esac
+with_airflow=
+if [ "$mode" = airflow ]; then mode=tools with_airflow=yes; fi
 
 # --- the tools of the machine ---------------------------------------------------------------------------------------
 
@@ -79,9 +82,36 @@ mkdir -p "$root/build" "$TMPDIR"
 exec 9>"$root/build/.bootstrap.lock"
 flock -n 9 || { say "another bootstrap is at work; waiting for it"; flock -w 1200 9 || fail "it has not ended in 20 minutes"; }
 
+# --- Airflow's own environment, made by the tools of the first ------------------------------------------------------
+
+bootstrap_airflow() {
+    local venv=$root/build/airflow/venv stamp=$root/build/airflow/.bootstrap started=$SECONDS print
+    print=$(cat "$root/envs/airflow.lock" "$root/pyproject.toml" <(echo "$python") | sha256sum | cut -c1-16)
+    [ "$(cat "$stamp" 2>/dev/null)" = "$print" ] && return
+    rm -rf "$venv" "$stamp" # half an environment is not mended but replaced
+    mkdir -p "$root/build/airflow" "$TMPDIR"
+    say "packages of envs/airflow.lock"
+    eval "$("$root/build/venv/bin/python" "$root/envs/pip_settings.py")"
+    "$python" -m venv --without-pip "$venv" 9>&-
+    export VIRTUAL_ENV=$venv UV_LINK_MODE=${UV_LINK_MODE:-hardlink} UV_BUILD_CONSTRAINT=$root/envs/build.lock
+    local uv=$root/build/venv/bin/uv
+    "$uv" pip sync --quiet --require-hashes --require-build-hashes "$root/envs/airflow.lock" 9>&- ||
+        fail "installing envs/airflow.lock failed; next: see the lines above, and that the package index is reachable (pip config list)"
+    "$uv" pip install --quiet --no-deps --no-build-isolation --editable "$root" 9>&- ||
+        fail "installing this project into build/airflow/venv failed; next: see the lines above"
+    echo "$print" >"$stamp"
+    say "build/airflow/venv is ready ($((SECONDS - started)) s)"
+}
+
+finish() {
+    if [ -n "$with_airflow" ]; then bootstrap_airflow; fi
+    rm -rf "$TMPDIR"
+    exit 0
+}
+
 install_missing
 python=$(usable_python)
-if up_to_date; then exit 0; fi
+if up_to_date; then finish; fi
 if [ -f "$stamp" ]; then
     read -r made print <"$stamp"
     [ "$made" = test ] && mode=test
@@ -108,7 +138,7 @@ say "packages of envs/$mode.lock"
     fail "installing this project into build/venv failed; next: see the lines above"
 # pyspark's unpacked source (1 GB) is of no more use; the built package stays in the cache.
 find "$root/build/cache/uv" -maxdepth 7 -type d -name src -path '*/sdists-*' -prune -exec rm -rf {} + 2>/dev/null || true
-rm -rf "$TMPDIR"
 echo "$mode $(fingerprint)" >"$stamp.partial"
 mv "$stamp.partial" "$stamp"
 say "build/venv is ready ($mode, $((SECONDS - started)) s)"
+finish

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Re-makes the hash locks from the *.in files. Pins that still fit are kept; `envs/lock.sh --upgrade` takes the newest.
-# All but the last come out of one resolution: test.lock is the whole, tools.lock and train.lock are parts of it.
+# All but the last two come out of one resolution: test.lock is the whole, tools.lock and train.lock are parts of it.
 set -euo pipefail
 cd "$(dirname "$0")"
 python=../build/venv/bin/python
@@ -21,3 +21,4 @@ compile tools --constraints test.lock
 compile train --constraints test.lock
 compile build --constraints test.lock
 compile elephas --override elephas.override
+compile airflow "$@"
