@@ -8,6 +8,18 @@ import numpy as np
 
 from dkeras_core.errors import ConfigError, TrainingError
 
+ALIGNMENT = 64
+"""Bytes: memory that begins at a multiple of it is taken by compiled calls as it is, other memory is copied first."""
+
+
+def aligned(values: np.ndarray) -> np.ndarray:
+    """Return a copy of a float32 vector at such a place."""
+    memory = np.empty(values.nbytes + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + values.nbytes].view(np.float32)
+    copy[:] = values
+    return copy
+
 
 class FlatModel:
     """The trainable variables of a Keras model as one vector, and its averageable state as a second one.

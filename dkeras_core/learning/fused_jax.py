@@ -154,6 +154,8 @@ class FusedWindow:
         return self._flattened(trained, kept), trained, kept
 
     def _loop(self, steps, body, carry):
+        if self._period == 1:
+            return body(0, carry)
         if self._compiles:
             return jax.lax.fori_loop(0, steps, body, carry)
         for step in range(int(steps)):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from dkeras_core.errors import TrainingError
 from dkeras_core.learning.batches import padded
-from dkeras_core.learning.flat import FlatModel
+from dkeras_core.learning.flat import ALIGNMENT, FlatModel
 from dkeras_core.learning.lookahead import Lookahead
 
 # On a CPU, XLA makes naive loops of these: 6 to 19 times slower than the library calls of a plain graph.
@@ -42,7 +42,8 @@ class FusedWindow:
         self._model = flat.model
         self._lookahead = lookahead
         self._takes_training = getattr(flat.model, "_call_has_training_arg", True)
-        self._unchecked = how == "xla" and not tf.config.list_physical_devices("GPU")
+        self._xla = how == "xla"
+        self._unchecked = self._xla and not tf.config.list_physical_devices("GPU")
         self._compiles = how != "eager"
         self._window, self._odd_window = self._compiled(self._steps, how)
         self._gradient, self._odd_gradient = self._compiled(self._summed_gradient, how)
@@ -69,7 +70,7 @@ class FusedWindow:
     def gradient(self, xs, ys, ws, x: np.ndarray | None, out: np.ndarray) -> float:
         """Write the mean gradient of the batches at ``x`` into ``out`` and return the mean of their losses."""
         function, data, steps = self._shaped(xs, ys, ws, self._gradient, self._odd_gradient)
-        loss, flat = function(*data, x, np.int32(steps))
+        loss, flat = function(*data, self._shared(x), np.int32(steps))
         np.copyto(out, np.asarray(flat))
         return float(loss)
 
@@ -86,6 +87,13 @@ class FusedWindow:
         if rows != self._batch_size:
             return odd, data, steps
         return full, padded(data, self._period) if steps < self._period and self._compiles else data, steps
+
+    def _shared(self, x):
+        """``x`` as a tensor in the same memory, where that is possible: a copy takes as long as assigning it."""
+        # A plain graph may let its variables keep a piece of that memory; what XLA gives them is its own.
+        if x is None or not self._xla or x.ctypes.data % ALIGNMENT:
+            return x
+        return tf.experimental.dlpack.from_dlpack(x.__dlpack__())
 
     def _refuse_slow_operations(self, xs):
         """Raise when the forward pass holds convolutions or pooling: then the plain graph wins."""
@@ -121,6 +129,9 @@ class FusedWindow:
             self._model.optimizer.apply_gradients(zip(gradients, self._flat.variables, strict=True))
             return step + 1, losses.write(step, tf.cast(loss, tf.float32))
 
+        if self._period == 1:  # without a loop the first operations read x itself and the last ones write the result
+            _, losses = body(0, tf.TensorArray(tf.float32, size=1, element_shape=()))
+            return losses.stack(), None if x is None else self._flattened()
         losses = tf.TensorArray(tf.float32, size=tf.shape(tf.nest.flatten(xs)[0])[0], element_shape=())
         _, losses = tf.while_loop(lambda step, _: step < steps, body, (tf.constant(0), losses))
         return losses.stack(), None if x is None else self._flattened()
@@ -193,7 +204,7 @@ class _Entered:
             enter, captured = traced._inference_function.call_preflattened, list(traced.captured_inputs)
         except AttributeError:  # another version of TensorFlow: the long way
             return lambda arrays: function(*arrays)
-        return lambda arrays: enter([tf.constant(array) for array in arrays] + captured)
+        return lambda arrays: enter([a if tf.is_tensor(a) else tf.constant(a) for a in arrays] + captured)
 
 
 def _batch(step, data):

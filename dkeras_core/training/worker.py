@@ -126,6 +126,7 @@ class WorkerRun:
         """Build the model, take the center as this worker's x."""
         from dkeras_core.learning import model_io
         from dkeras_core.learning.checks import check_labels
+        from dkeras_core.learning.flat import aligned
         from dkeras_core.learning.local import LocalTrainer
         from dkeras_core.learning.settings import make_optimizer
 
@@ -161,7 +162,7 @@ class WorkerRun:
         x, self._state = self._client.center()
         if self._state is not None:
             self._trainer.flat.set_state(self._state)
-        return x
+        return aligned(x)
 
     def _train(self, spool: Spool, x: np.ndarray) -> None:
         task = self._task

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from dkeras_core.errors import ConfigError, TrainingError
-from dkeras_core.learning.flat import FlatModel
+from dkeras_core.learning.flat import ALIGNMENT, FlatModel, aligned
 
 
 def sequential():
@@ -30,6 +30,16 @@ def test_get_and_set_are_inverse(build):
     assert flat.get(out) is out
     np.testing.assert_array_equal(out, x)
     np.testing.assert_array_equal(out, np.concatenate([v.numpy().reshape(-1) for v in flat.model.trainable_variables]))
+
+
+@pytest.mark.parametrize("n", [1, 17, 4096])
+def test_aligned_is_a_copy_at_an_aligned_place(n):
+    values = np.arange(n + 1, dtype=np.float32)[1:]
+    copy = aligned(values)
+    assert copy.ctypes.data % ALIGNMENT == 0
+    assert copy.dtype == np.float32
+    np.testing.assert_array_equal(copy, values)
+    assert not np.shares_memory(copy, values)
 
 
 class Counting(layers.Layer):

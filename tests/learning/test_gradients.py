@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from dkeras_core.errors import ConfigError
+from dkeras_core.learning.flat import aligned
 from dkeras_core.learning.local import LocalTrainer
 from dkeras_core.learning.settings import make_optimizer
 
@@ -27,6 +28,36 @@ def window(k=1, b=BATCH, seed=0):
 
 def trainer(optimizer="sgd", period=1, **settings):
     return LocalTrainer(logistic(), optimizer, batch_size=BATCH, communication_period=period, **settings)
+
+
+class Scaled(layers.Layer):
+    """One vector of weights, which lies in the flat vector as it lies in its variable."""
+
+    def build(self, shape):
+        self.factors = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, inputs):
+        return keras.ops.sum(inputs * self.factors, -1, keepdims=True)
+
+
+@pytest.mark.parametrize("layer", [Scaled(), layers.Dense(1, use_bias=False)], ids=["vector", "matrix"])
+@pytest.mark.parametrize("how", ["window", "gradient", "step"])
+def test_variables_do_not_lie_in_the_memory_of_x(layer, how):
+    # Aligned memory goes into compiled calls without a copy; what the worker does to x later must not reach the model
+    local = LocalTrainer(keras.Sequential([keras.Input((WIDTH,)), layer]), "sgd", "mse", batch_size=BATCH)
+    x = aligned(local.flat.get())
+    out = np.ones_like(x)
+    call = {
+        "window": lambda: local.window(window(k=2), x),
+        "gradient": lambda: local.gradient(window(k=2), out, x),
+        "step": lambda: local.step(out, x),
+    }[how]
+    for _ in range(2):
+        call()
+        variables = local.flat.get()
+        np.testing.assert_array_equal(variables, x)
+        x += 5
+        np.testing.assert_array_equal(local.flat.get(), variables)
 
 
 def uncompiled(local):

@@ -8,6 +8,8 @@ from keras import layers
 
 from dkeras_core.errors import ConfigError, DataError, TrainingError
 from dkeras_core.learning.batches import class_weighted
+from dkeras_core.learning.flat import aligned
+from dkeras_core.learning.fused_tensorflow import FusedWindow
 from dkeras_core.learning.local import LocalTrainer
 from dkeras_core.learning.settings import make_optimizer, seed_model
 
@@ -103,6 +105,17 @@ def test_a_tensorflow_without_the_short_way_in_takes_the_long_one(monkeypatch):
     other.window(window(), y)
     np.testing.assert_array_equal(x, y)
     assert other.fused == "xla"
+
+
+@pytest.mark.parametrize(("how", "shared"), [("xla", True), ("graph", False)])
+def test_aligned_memory_goes_into_xla_as_it_is(how, shared):
+    flat = trainer().flat
+    x = aligned(flat.get())
+    given = FusedWindow(flat, TAU, BATCH, how)._shared(x)
+    assert tf.is_tensor(given) is shared
+    if shared:
+        assert np.shares_memory(np.asarray(given), x)
+        assert not tf.is_tensor(FusedWindow(flat, TAU, BATCH, how)._shared(x[1:]))
 
 
 def test_x_goes_in_and_out():
