@@ -91,7 +91,7 @@ def check_output(inputs: Storage, outputs: Storage, request: ScoreRequest, run_i
     """Refuse what can be seen without reading rows: an input that is not there, an output that is taken."""
     if not inputs.exists(request.input):
         raise DataError(f"the input {request.input} does not exist", "copy the rows there, or correct the path")
-    Output(outputs, request.output, run_id, request.overwrite).check(inputs.clean(request.input))
+    Output(outputs, request.output, run_id, request.overwrite).check(request.input, inputs)
 
 
 def _refuse_local(path: str) -> None:

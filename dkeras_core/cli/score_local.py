@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
@@ -61,13 +62,15 @@ def run(asked: Asked) -> None:
 
 @contextlib.contextmanager
 def _noise_to(log: Path) -> Iterator[None]:
-    """Send what Java and TensorFlow write to standard error to a file; what this program says stays on the screen.
+    """Send what Java, TensorFlow and Python's logging say to a file; what this program says stays on the screen.
 
-    TensorFlow's first lines heed no setting, and both processes write to the descriptor itself.
+    TensorFlow's first lines heed no setting, and the workers' and Java's go to the descriptor itself.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     screen, before = os.dup(2), sys.stderr
-    with os.fdopen(os.dup(2), "w", buffering=1) as sys.stderr, log.open("wb") as file:
+    logged = logging.FileHandler(log)
+    logging.getLogger().addHandler(logged)
+    with os.fdopen(os.dup(2), "w", buffering=1) as sys.stderr, log.open("ab") as file:
         os.dup2(file.fileno(), 2)
         try:
             yield
@@ -75,6 +78,8 @@ def _noise_to(log: Path) -> Iterator[None]:
             os.dup2(screen, 2)
             os.close(screen)
             sys.stderr = before
+            logging.getLogger().removeHandler(logged)
+            logged.close()
 
 
 def _run(asked: Asked) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from dkeras_core.data.staging import PREFIX, Staging
 from dkeras_core.errors import ConfigError, PathExists, PathMissing, StorageError
-from dkeras_core.storage.base import Storage
+from dkeras_core.storage.base import Storage, split_uri
 
 METADATA = "_dkeras.json"
 ASIDE = "_replaced-"
@@ -28,8 +28,10 @@ class Output:
     def __init__(self, storage: Storage, target: str, run: str, overwrite: bool = False):
         self.storage, self.run, self.overwrite = storage, run, overwrite
         self.path = storage.clean(target)
+        scheme, authority, _ = split_uri(target)
         # What Spark needs in front of a path of this file system: "file://" or nothing.
-        self._prefix = target.removesuffix("/")[: -len(self.path)] if "://" in target else ""
+        self._prefix = f"{scheme}://{authority}" if scheme else ""
+        self._on_this_machine = scheme == "file"
         self.parent, self.name = posixpath.split(self.path)
         if not self.name:
             raise ConfigError(f"{target} cannot be an output", "name a folder below it")
@@ -39,8 +41,8 @@ class Output:
         """Return a path of this file system as Spark understands it."""
         return f"{self._prefix}{self.storage.clean(path)}"
 
-    def check(self, source: str) -> None:
-        """Refuse a place that is taken, or that lies within the input or around it.
+    def check(self, source: str, storage: Storage) -> None:
+        """Refuse a place that is taken, or that lies within the input or around it (``source`` in ``storage``).
 
         Raises
         ------
@@ -49,7 +51,8 @@ class Output:
         PathExists
             Something stands there and is not to be replaced, or is not what a scoring made.
         """
-        if source == self.path or source.startswith(f"{self.path}/") or self.path.startswith(f"{source}/"):
+        source = storage.clean(source)
+        if type(storage) is type(self.storage) and posixpath.commonpath([source, self.path]) in (source, self.path):
             raise ConfigError(f"the output {self.path} and the input {source} overlap", "choose another output folder")
         status = self.storage.status(self.path)
         if status is None:
@@ -105,7 +108,7 @@ class Output:
 
     def _drop_checksums(self, folder: str) -> None:
         """Remove the file that Hadoop leaves beside each one on a disk of this machine."""
-        if self._prefix:
+        if self._on_this_machine:
             for file in list(self.storage.walk(folder)):
                 if file.name.startswith(".") and file.name.endswith(".crc"):
                     self.storage.delete(file.path)

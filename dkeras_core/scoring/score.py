@@ -82,7 +82,7 @@ def score(
     source_storage = open_storage(request.input, spark=spark)
     output = Output(open_storage(request.output, spark=spark), request.output, run, request.overwrite)
     output.recover()
-    output.check(source_storage.clean(request.input))
+    output.check(request.input, source_storage)
     with contextlib.ExitStack() as stack:
         with tell.phase("model") as outcome:
             model = stack.enter_context(_held(registry, request, cache))
