@@ -194,7 +194,8 @@ class HadoopStorage(Storage):
         try:
             with self._errors(path):
                 found = self._fs.getAclStatus(self._path(path)).getEntries()
-                return [entry for entry in self._acl_entry.aclSpecToString(found).split(",") if entry]
+                # Hadoop 3.5 cannot write an empty list.
+                return [] if found.isEmpty() else self._acl_entry.aclSpecToString(found).split(",")
         except StorageError as error:
             if without_acls(error):
                 return None

@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 
-from dkeras_core.errors import PathExists, PathMissing, StorageError
+from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
 from dkeras_core.storage.refusals import refusal
 from dkeras_core.storage.webhdfs import WebHdfsStorage
 
@@ -90,7 +90,7 @@ def not_writable(storage, base, rename=True):
             lambda: storage.replace(f"{base}/a", f"{base}/b"),
         ]
     for action in actions:
-        with pytest.raises(StorageError, match=r"permission denied.*stranger") as error:
+        with pytest.raises(AccessDenied, match=r"permission denied.*stranger") as error:
             action()
         assert "chmod" in error.value.next_step and not isinstance(error.value, PathExists | PathMissing)
     assert storage.read_bytes(f"{base}/a") == b"1"
