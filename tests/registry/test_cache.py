@@ -16,6 +16,7 @@ from dkeras_core.errors import ConfigError, RegistryError
 from dkeras_core.registry import Registry
 from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.load import load, resolve
+from dkeras_core.registry.readonly import unlock
 from dkeras_core.storage.local import LocalStorage
 
 
@@ -63,10 +64,15 @@ def test_a_version_is_downloaded_once_and_stands_under_its_digest(cache, version
     assert cache.folder.stat().st_mode & 0o777 == 0o700
 
 
+def overwrite(path, data):
+    path.unlink()  # the files of a version are read-only
+    path.write_bytes(data)
+
+
 def damage_by_a_byte(folder):
     data = bytearray((folder / "model.keras").read_bytes())
     data[100] ^= 1
-    (folder / "model.keras").write_bytes(data)
+    overwrite(folder / "model.keras", data)
 
 
 def damage_by_a_manifest(folder):
@@ -74,8 +80,8 @@ def damage_by_a_manifest(folder):
     value = json.loads((folder / "manifest.json").read_bytes())
     value["user"] = "mallory"
     data = json.dumps(value).encode()
-    (folder / "manifest.json").write_bytes(data)
-    (folder / "manifest.sha256").write_bytes(f"{hashlib.sha256(data).hexdigest()}  manifest.json\n".encode())
+    overwrite(folder / "manifest.json", data)
+    overwrite(folder / "manifest.sha256", f"{hashlib.sha256(data).hexdigest()}  manifest.json\n".encode())
 
 
 DAMAGES = {
@@ -108,6 +114,7 @@ def test_a_damaged_copy_is_fetched_again(cache, version, damage):
     ],
 )
 def test_a_damaged_version_is_refused_by_name_and_not_kept(cache, version, damage, said):
+    unlock(version.storage, version.path)
     DAMAGES[damage](Path(version.path))
     with pytest.raises(RegistryError, match=said), cache.held(version):
         raise AssertionError("given out")
@@ -115,8 +122,9 @@ def test_a_damaged_version_is_refused_by_name_and_not_kept(cache, version, damag
 
 
 def test_a_manifest_of_the_future_is_refused_before_anything_is_fetched(cache, version):
+    unlock(version.storage, version.path)
     path = Path(version.path, "manifest.json")
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    overwrite(path, path.read_bytes().replace(b'"format": 1', b'"format": 2'))
     with pytest.raises(RegistryError, match="format 2"), cache.held(version):
         pass
     assert version.storage.downloads == []
@@ -128,6 +136,7 @@ def test_an_alias_vouches_for_the_content_that_was_promoted(cache, registry, ver
     assert found == version and expected == digest_of(version)
     with cache.held(found, expected):
         pass
+    unlock(version.storage, version.path)
     damage_by_a_manifest(Path(version.path))
     assert version.verify() == []  # who may change files makes a version that is whole in itself
     with pytest.raises(RegistryError, match=r"manifest\.json: was changed since higgs@1 was promoted"):
@@ -249,6 +258,7 @@ import sys
 from pathlib import Path
 from dkeras_core.registry import Registry
 from dkeras_core.registry.cache import Cache
+from dkeras_core.registry.readonly import unlock
 from dkeras_core.storage.local import LocalStorage
 root, cache, rounds = sys.argv[1:]
 registry, cache = Registry(LocalStorage(), root), Cache(Path(cache), limit=1)

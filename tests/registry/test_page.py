@@ -14,7 +14,7 @@ import pytest
 from past import END, Past, usual
 
 from dkeras_core.errors import AccessDenied, StorageError
-from dkeras_core.registry import Registry, page
+from dkeras_core.registry import Registry, page, page_rows
 from dkeras_core.registry.overview import interval, read_model
 from dkeras_core.registry.page_figures import _place, over_versions
 from dkeras_core.storage.local import LocalStorage
@@ -187,6 +187,22 @@ def test_a_thousand_versions_stay_small_and_few_requests(registry):
     assert len(html) < 900_000 and {f"higgs-{number}" for number in range(1, 1001)} <= set(parsed.ids)
     assert "801 to 900 3 to 13 November 2026" in parsed.text and "1 to 100" in parsed.text
     assert parsed.text.count("ROC AUC of every version") == 0 and html.count("<svg") < 100
+
+
+def test_a_lineage_ends(registry):
+    past = Past(registry)
+    for number in range(1, 12):
+        past.publish(number, 12 - number, parent=number - 1 or None)
+
+    def numbers():
+        return [step["summary"].number for step in page_rows._ancestry(read_model(registry, "higgs"), ["roc_auc"])]
+
+    assert numbers() == [11, 10, 9, 8, 7, 6, 5, 4]
+    past.publish(11, 0.5, parent=10)
+    past.publish(10, 0.6, parent=11)
+    assert numbers() == [11, 10]
+    past.publish(11, 0.5, parent=77)
+    assert numbers() == [11] and "compared with version 77, which is not known" in page.render(registry)
 
 
 def test_many_models_are_folded(registry):

@@ -13,6 +13,7 @@ import pytest
 
 from dkeras_core.errors import RegistryError, StorageError
 from dkeras_core.registry import Registry
+from dkeras_core.registry.readonly import unlock
 from dkeras_core.registry.serving import export
 from dkeras_core.storage.local import LocalStorage
 
@@ -96,6 +97,8 @@ def test_what_cannot_be_exported(place, served, folder, base, tmp_path):
 def test_a_damaged_version_is_not_exported(tmp_path, served):
     registry = Registry(LocalStorage(), str(tmp_path / "root"))
     version = registry.publish("higgs", served, run_id="run-1")
+    unlock(version.storage, version.path)
+    Path(version.path, "saved_model.pb").unlink()
     Path(version.path, "saved_model.pb").write_bytes(b"saved_m0del.pb")
     with pytest.raises(RegistryError, match=r"saved_model\.pb: its content was changed"):
         export(registry, version, tmp_path / "base")
