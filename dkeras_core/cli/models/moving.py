@@ -59,7 +59,7 @@ def promote(
 
     Example: dkeras models promote higgs@7 production --expect 5
     """
-    from dkeras_core.registry import names, promotion
+    from dkeras_core.registry import names, permissions, promotion
 
     registry = reference.open_registry(root)
     version = reference.find_one(registry, model)
@@ -88,6 +88,7 @@ def promote(
         else:
             tables.line(f"{version.name}@{alias} is {version.number} already; nothing was changed")
         return
+    permissions.require_promotion(registry, version.name)
     if not yes and asking.possible():
         _announce(registry, version, alias, there)
         asking.confirm("check it and promote?" if force is None else "check it and promote, whatever the checks say?")
@@ -130,6 +131,7 @@ def rollback(
 
     Example: dkeras models rollback higgs@production --reason "scores drift since noon"
     """
+    from dkeras_core.registry import permissions
     from dkeras_core.registry.promote import rollback_target
 
     registry = reference.open_registry(root)
@@ -142,6 +144,7 @@ def rollback(
     believed = expected(expect, there)
     _compare(registry, name, alias, believed, there)
     version = registry.version(name, rollback_target(registry, name, alias, to).version)
+    permissions.require_promotion(registry, name)
     if not yes and asking.possible():
         _announce(registry, version, alias, there)
         asking.confirm("roll back?")
