@@ -6,11 +6,12 @@ The users are those of deploy/hadoop/conf/core-site.xml.j2: without an account, 
 import contextlib
 import secrets
 import shlex
+from datetime import timedelta
 
 import pytest
 
 from dkeras_core.errors import AccessDenied
-from dkeras_core.registry import Registry, permissions
+from dkeras_core.registry import Registry, collect, permissions
 from dkeras_core.storage.access import group_may, symbolic
 from dkeras_core.storage.webhdfs import WebHdfsStorage
 
@@ -288,3 +289,62 @@ def test_a_member_of_the_group_finds_out_before_the_gates(site):
     with pytest.raises(AccessDenied, match="cannot promote asked") as error:
         permissions.require_promotion(site.as_("trainer"), name)
     assert error.value.next_step == "Ask a member of the group dkeras-operators."
+
+
+def test_who_collects(site):
+    """gc needs the tombstone (operators) and the version's own rights (its publisher): else all stays."""
+    name = f"m-{secrets.token_hex(4)}"
+    permissions.init(site.as_("admin"), name)
+    for number, user in enumerate(["trainer", "lead", "trainer", "lead", "trainer"], 1):
+        assert site.as_(user).publish(name, site.folder, run_id=f"r{number}").number == number
+
+    def gc(user):
+        registry = site.as_(user)
+        with acting(user):
+            return collect.carry_out(registry, collect.plan(registry, name, keep=1, older_than=timedelta(0)))
+
+    for user in ("operator", "trainer", "reader", "trainer2"):
+        outcome = gc(user)
+        assert not outcome.deleted and all(isinstance(error, AccessDenied) for _, error in outcome.failed)
+        assert len(outcome.failed) == 4 and site.as_("reader").versions(name) == [1, 2, 3, 4, 5]
+        assert site.as_("reader").history(name) == [] and site.admin.list(site.as_(user).layout.tombstones(name)) == []
+    outcome = gc("lead")
+    assert outcome.deleted == [f"{name}@2", f"{name}@4"] and [path for path, _ in outcome.failed] == [
+        f"{name}@1", f"{name}@3"
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HADOOP_USER_NAME", site.admin.status("/tmp").owner)
+        outcome = collect.carry_out(
+            site.as_("admin"), collect.plan(site.as_("admin"), name, keep=1, older_than=timedelta(0))
+        )
+    assert outcome.deleted == [f"{name}@1", f"{name}@3"] and not outcome.failed
+    there = [status.name for status in site.admin.list(site.as_("admin").layout.versions(name))]
+    assert there == ["5"] and all(version.verify() == [] for version in [site.as_("reader").version(name, 5)])
+    assert [f for f in permissions.doctor(site.as_("reader"), name) if f.level != "note"] == []
+
+
+def test_a_registry_from_before_there_were_groups(site, webhdfs):
+    """Whoever published first owned everything; an administrator's init makes it shared."""
+    base = f"{site.root}/before"
+    webhdfs.mkdirs(base, mode=0o777)
+
+    def as_(user):
+        return Registry(WebHdfsStorage(webhdfs.url, user=user, failover=5), base)
+
+    trainer = as_("trainer")
+    trainer.publish("higgs", site.folder, run_id="r1")
+    for status in webhdfs.walk(trainer.layout.versions("higgs")):
+        webhdfs.set_mode(status.path, 0o644)
+    trainer.storage.write_bytes(trainer.layout.alias("higgs", "production"), b"1\n")
+    levels = {(f.level, f.what.partition(":")[0]) for f in permissions.doctor(as_("reader"))}
+    assert ("warning", "no groups are set") in levels and ("warning", "version 1 can be changed by its owner") in levels
+    setup = permissions.init(Registry(webhdfs, base), **GROUPS, owner="keeper")
+    assert setup.left == [] and setup.done[-1] == f"wrote {base}/models/permissions.json"
+    with pytest.raises(AccessDenied):
+        trainer.promote("higgs", 1, "staging")
+    assert as_("trainer2").publish("higgs", site.folder, run_id="r2").number == 2
+    with acting("operator"):
+        as_("operator").promote("higgs", 2, "production")
+    assert [f.what.partition(":")[0] for f in permissions.doctor(as_("reader"), "higgs") if f.level != "note"] == [
+        "version 1 can be changed by its owner"
+    ]
