@@ -23,7 +23,7 @@ import pytest
 from faults import Fault, FaultyStorage, Killed
 
 from dkeras_core.errors import DkerasError
-from dkeras_core.registry import Registry, collect, marks
+from dkeras_core.registry import Registry, collect, marks, readonly
 from dkeras_core.registry import publish as publishing
 from dkeras_core.storage import Storage
 from dkeras_core.storage.local import LocalStorage
@@ -214,7 +214,7 @@ def run_table(storage, root: str, small: Path, name: str, faults: list[Fault], w
         except Exception as error:
             return f"{name} {fault} operation {at} of {len(operations)} ({operations[at]}): {error!r}"
         finally:
-            storage.delete(place, recursive=True)
+            readonly.remove(storage, place)
 
     with ThreadPoolExecutor(workers) as cases:
         wrong = [line for line in cases.map(one, table) if line]
@@ -248,4 +248,4 @@ def test_on_hdfs(change, webhdfs, small):
             webhdfs, root, small, change, list(Fault), workers=12, every=1 if os.environ.get("EVERY_FAULT") else 5
         )
     finally:
-        webhdfs.delete(root, recursive=True)
+        readonly.remove(webhdfs, root)
