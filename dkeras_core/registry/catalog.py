@@ -160,6 +160,14 @@ class Catalog:
         problems = {number: value for number, value in read.items() if isinstance(value, RegistryError)}
         return {number: item.value for number, item in (known | new).items()} | problems
 
+    def add(self, number: int) -> None:
+        """Read one version, which was published since the last look."""
+        version = self._registry.at(self._name, number)
+        status = self._registry.storage.status(version.path)
+        found = self._read("versions", status, number) if status else None
+        if isinstance(found, Summary):
+            self._known.versions[number] = _Item(modified=status.modified, size=status.size, value=found)
+
     def save(self) -> None:
         """Write the file anew, where this user may; nobody depends on it."""
         data = self._known.model_dump_json(exclude_defaults=True).encode()

@@ -69,6 +69,7 @@ class _Publication:
         self._staging = f"{self._base}/.staging-{manifest.run}-{secrets.token_hex(4)}"
         self._ready = f"{self._base}/.ready-{manifest.run}"
         self._catalog = Catalog(registry, manifest.name)
+        self._numbers: set[int] = set()  # of the versions that stood there at the last look
 
     def run(self, folder: Path) -> Version:
         content = self._manifest.to_bytes()
@@ -86,7 +87,7 @@ class _Publication:
             raise
         finally:
             self._remove(self._staging)
-        self._list()
+        self._list(version.number)
         return version
 
     def _stage(self, folder: Path, content: bytes) -> None:
@@ -149,12 +150,12 @@ class _Publication:
                 return version
             # While this process slept, another one published this number, and gc deleted it.
             self._storage.rename(version.path, self._ready)
+            self._numbers.update(self._registry.versions(self._manifest.name))
             number = self._free()
 
     def _free(self) -> int:
-        """Return a number above all that are and were."""
-        name = self._manifest.name
-        return max([0, *self._registry.versions(name), *tombstones(self._registry, name)]) + 1
+        """Return a number above all that were there at the last look, and all that are dead."""
+        return max([0, *self._numbers, *tombstones(self._registry, self._manifest.name)]) + 1
 
     def _is_dead(self, number: int) -> bool:
         try:
@@ -164,8 +165,8 @@ class _Publication:
 
     def _published(self) -> Version | None:
         """Return the version that this run has, None while it has none."""
-        name = self._manifest.name
-        there = self._catalog.look("versions")
+        name, there = self._manifest.name, self._catalog.look("versions")
+        self._numbers = set(there)
         found = [n for n, seen in there.items() if isinstance(seen, Summary) and seen.run == self._manifest.run]
         gone = tombstones(self._registry, name) if found else ()
         for number in sorted(found):
@@ -176,10 +177,10 @@ class _Publication:
                     return version
         return None
 
-    def _list(self) -> None:
+    def _list(self, number: int) -> None:
         """Add the version to the catalog, for the listings to come; that it is published does not depend on it."""
         with contextlib.suppress(StorageError):
-            self._catalog.look("versions")
+            self._catalog.add(number)
             self._catalog.save()
 
     def _clear_stale(self) -> None:
