@@ -32,6 +32,7 @@ from dkeras_core.registry.registry import Registry, Version
 from dkeras_core.registry.signature import Signature, incompatibilities
 from dkeras_core.registry.verify import problems, read_manifest, seal
 from dkeras_core.storage.local import LocalStorage
+from dkeras_core.yarn import package as yarn_package
 
 NAMES = ("integrity", "scores", "signature", "thresholds", "comparison", "significance")
 PIPELINE = "pipeline.yaml"
@@ -144,13 +145,14 @@ class _Examination:
         file = rows.write(self.temporary / "rows.arrow") if isinstance(rows, heldout.HeldOut) else None
         said = f" and {rows.rows} of the test split with it and {self.current}" if file else ""
         self.progress(f"loading {self.version}, scoring its sample{said}")
+        package = yarn_package.package(self.temporary)
         with ThreadPoolExecutor(2) as pool:
-            mine = pool.submit(self._tried, self.folder, manifest, settings, file)
-            theirs = pool.submit(self._their_scores, settings, file) if file else None
+            mine = pool.submit(self._tried, self.folder, manifest, settings, package, file)
+            theirs = pool.submit(self._their_scores, settings, package, file) if file else None
             found, scores = mine.result()
             return found, scores, theirs.result() if theirs else None
 
-    def _tried(self, folder: Path, manifest: Manifest, settings: Promotion, file: Path | None):
+    def _tried(self, folder: Path, manifest: Manifest, settings: Promotion, package: Path, file: Path | None):
         """Return the check ``scores`` of a version and the scores of the rows, or why there are none."""
         target = folder.with_suffix(".npy")
         try:
@@ -160,7 +162,7 @@ class _Examination:
                 packaged=settings.environment == "packaged",
                 progress=self.progress,
             )
-            outcome = trial.run(folder, environment, file, target, package=self.temporary)
+            outcome = trial.run(folder, environment, package, file, target)
         except (DkerasError, OSError) as error:
             error = error if isinstance(error, DkerasError) else RegistryError(str(error))
             return Check("scores", False, error.what), error
@@ -174,8 +176,9 @@ class _Examination:
         message = f"{outcome.rows} rows of the sample differ by {worst:.1e} at most{served}, in {environment.said}"
         return Check("scores", worst <= trial.TOLERANCE, message, detail), scores
 
-    def _their_scores(self, settings: Promotion, file: Path) -> np.ndarray | DkerasError:
-        found, scores = self._tried(self.other, read_manifest(LocalStorage(), str(self.other)), settings, file)
+    def _their_scores(self, settings: Promotion, package: Path, file: Path) -> np.ndarray | DkerasError:
+        manifest = read_manifest(LocalStorage(), str(self.other))
+        found, scores = self._tried(self.other, manifest, settings, package, file)
         if isinstance(scores, np.ndarray) and found.passed:
             return scores
         return RegistryError(f"the current version {self.current} cannot be tried: {found.message}")

@@ -59,34 +59,38 @@ def sample(rows: pa.Table, scores: np.ndarray) -> bytes:
 
 
 def run(
-    folder: Path, environment: Environment, rows: Path | None = None, scores: Path | None = None, *, package: Path
+    folder: Path, environment: Environment, package: Path, rows: Path | None = None, scores: Path | None = None
 ) -> Outcome:
     """Try the version in ``folder`` with another interpreter.
 
     Parameters
     ----------
+    package : Path
+        A zip of dkeras_core (yarn/package.py): the code of this process, without what is installed beside it.
     rows, scores : Path, optional
         Raw rows to be scored, and where the scores shall be written.
-    package : Path
-        Folder for dkeras_core as a zip: the code of this process, without what is installed beside it.
 
     Raises
     ------
     RegistryError
         The process failed, with the last line it said, or did not end in ten minutes.
     """
-    from dkeras_core.yarn.package import package as zipped
-
     # -P: nothing is imported from the folder that it is started in.
     command = [environment.python, "-s", "-P", "-m", "dkeras_core.registry.trial", str(folder)]
     if rows is not None:
         command += ["--rows", str(rows), "--scores", str(scores)]
     strangers = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
     settings = {name: value for name, value in os.environ.items() if name not in strangers}
-    settings |= {"PYTHONPATH": str(zipped(package)), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+    settings |= {"PYTHONPATH": str(package), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     try:
         ended = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=DEADLINE, env=settings, cwd=package
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=DEADLINE,
+            env=settings,
+            cwd=package.parent,
         )
     except subprocess.TimeoutExpired as error:
         raise RegistryError(f"loading and scoring took more than {DEADLINE:.0f} s", "Look at the machine.") from error

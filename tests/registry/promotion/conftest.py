@@ -115,7 +115,7 @@ class Toy:
 def toy(tmp_path, monkeypatch):
     """A registry whose trials run in this process, with NumPy."""
 
-    def run(folder, environment, rows=None, scores=None, *, package):
+    def run(folder, environment, package, rows=None, scores=None):
         count, difference = 0, 0.0
         if (folder / "sample.json").exists():
             value = json.loads((folder / "sample.json").read_text())
