@@ -21,23 +21,18 @@ class TailAverage:
         self._sampled = [0] * parts
         self._stride = stride
 
-    def update(
-        self, part: int, span: slice, center: np.ndarray, exchanges: int, scratch: np.ndarray | None = None
-    ) -> None:
-        """Take one shard of the center after ``exchanges`` exchanges; the caller holds the shard's lock.
-
-        ``scratch``, as long as the shard, is overwritten; without it there is a temporary array, whose memory stays
-        with the allocator of the thread.
-        """
+    def update(self, part: int, span: slice, center: np.ndarray, exchanges: int) -> None:
+        """Take one shard of the center after ``exchanges`` exchanges; the caller holds the shard's lock."""
         since = exchanges - self._sampled[part]
         if since < min(self._stride, max(1, exchanges // 16)):
             return
         self._sampled[part] = exchanges
-        weight = np.float32((ETA + 1) * since / (exchanges + ETA * since))
+        weight = (ETA + 1) * since / (exchanges + ETA * since)
         average = self.values[span]
-        step = np.subtract(center, average, out=scratch)
-        np.multiply(step, weight, out=step)
-        np.add(average, step, out=average)
+        # average + weight (center - average) in its place; a temporary array would stay with the thread's allocator
+        np.subtract(average, center, out=average)
+        np.multiply(average, np.float32(1 - weight), out=average)
+        np.add(average, center, out=average)
 
 
 class ShardedMean:

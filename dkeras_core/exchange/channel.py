@@ -186,11 +186,16 @@ class Channel:
 
     def _first(self, wait: float) -> int:
         """Wait for the first bytes of a frame; how many of the header there are."""
-        try:
-            self._be_patient(wait)
-            count = self.sock.recv_into(self._head)
-        except OSError as error:
-            raise _fault(error, f"sent nothing for {wait:g} s") from None
+        deadline, left, count = time.monotonic() + wait, wait, None
+        while count is None:
+            try:
+                # Never longer than for the rest of the frame: to change that to and fro takes two calls a frame.
+                self._be_patient(min(left, self.timeout))
+                count = self.sock.recv_into(self._head)
+            except OSError as error:
+                left = deadline - time.monotonic()
+                if left <= 0 or not isinstance(error, BlockingIOError):
+                    raise _fault(error, f"sent nothing for {wait:g} s") from None
         if not count:
             raise Disconnected("closed the connection")
         self.bytes_received += count

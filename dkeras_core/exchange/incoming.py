@@ -9,15 +9,14 @@ from dkeras_core.exchange.center import BadPush
 from dkeras_core.exchange.channel import Channel
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header
 from dkeras_core.exchange.ternary import TernaryDecoder
-from dkeras_core.exchange.wire import dense
+from dkeras_core.exchange.wire import Dense
 
 
 class DenseMessages:
     """Messages of values of equal size."""
 
-    def __init__(self, channel: Channel, lengths: list[int], encoding: str):
-        self._channel, self._size = channel, sum(lengths)
-        self._wire = dense(encoding)(lengths[0])
+    def __init__(self, channel: Channel, lengths: list[int], wire: Dense):
+        self._channel, self._size, self._wire = channel, sum(lengths), wire
 
     def begin(self, header: Header, deadline: float) -> None:
         """Check an exchange's header. Raises BadPush, FrameError."""
@@ -53,9 +52,12 @@ class TernaryMessages:
         self._decoder.decode(part, values)
 
 
-def incoming(encoding: str, channel: Channel, lengths: list[int]) -> DenseMessages | TernaryMessages:
-    """The receiver of messages that travel in ``encoding``, in shards of the given lengths."""
-    return TernaryMessages(channel, lengths) if encoding == "ternary" else DenseMessages(channel, lengths, encoding)
+def incoming(encoding: str, channel: Channel, lengths: list[int], wire: Dense) -> DenseMessages | TernaryMessages:
+    """The receiver of messages that travel in ``encoding``, in shards of the given lengths.
+
+    ``wire`` is the encoding of the answers, which is that of the messages too unless those are ternary.
+    """
+    return TernaryMessages(channel, lengths) if encoding == "ternary" else DenseMessages(channel, lengths, wire)
 
 
 def check_length(header: Header, size: int, itemsize: int = VECTOR.itemsize) -> None:

@@ -31,15 +31,15 @@ class Requests:
     def __init__(self, run: Run, session: Waiting, channel: Channel, worker: int):
         self._run, self._session, self._channel, self._worker = run, session, channel, worker
         self._finished = False
-        # Buffers of one shard for what comes in and what goes out, cut to each shard's length.
-        message, answer = np.empty((2, min(run.center.shard, run.center.size)), VECTOR)
+        # One buffer of a shard for what comes in and what goes out, cut to each shard's length.
+        buffer = np.empty(min(run.center.shard, run.center.size), VECTOR)
         lengths = [span.stop - span.start for span in run.center.spans]
-        self._buffers = [(message[:length], answer[:length]) for length in lengths]
+        self._buffers = [buffer[:length] for length in lengths]
         self._seen = [0] * len(lengths)
         self._version = 0  # of the x that the worker has, in a search
         self._gradient: np.ndarray | None = None  # whole, since a gradient counts as a whole or not at all
         self._down = dense(run.down)(lengths[0])
-        self._incoming = incoming(run.up, channel, lengths)
+        self._incoming = incoming(run.up, channel, lengths, self._down)
 
     def serve(self) -> None:
         """Take one frame and do what it asks. Raises PeerError when the worker goes or does what it may not."""
@@ -82,18 +82,18 @@ class Requests:
     def _apply(self) -> None:
         run, channel, seen = self._run, self._channel, self._seen
         deadline, last = time.monotonic() + run.timeout, len(self._buffers) - 1
-        for part, (message, answer) in enumerate(self._buffers):
-            self._incoming.receive(part, message, deadline)
+        for part, values in enumerate(self._buffers):
+            self._incoming.receive(part, values, deadline)
             with self._session.gate:
                 self._session.check_ended()
-                seen[part] = run.center.exchange(part, message, answer, self._worker, seen[part], self._down.round)
+                seen[part] = run.center.exchange(part, values, self._worker, seen[part], self._down.round)
             if part == last:
                 run.members.exchanged(self._worker, self._session)
-            channel.send_vector(Kind.SHARD, self._down.encode(answer), part, self._down.code)
+            channel.send_vector(Kind.SHARD, self._down.encode(values), part, self._down.code)
 
     def _meet(self) -> None:
         run, channel, last = self._run, self._channel, len(self._buffers) - 1
-        for part, (message, _) in enumerate(self._buffers):
+        for part, message in enumerate(self._buffers):
             self._incoming.receive(part, message, time.monotonic() + run.timeout)
             check_finite(message, run.center.spans[part].start, run.center.size)
             answer = run.rounds.meet(self._worker, self._session, part, message)
@@ -105,9 +105,9 @@ class Requests:
         run = self._run
         if run.warm_start and self._worker != 0:
             run.warm_start.wait_for_lead(self._session)
-        for part, (_, answer) in enumerate(self._buffers):
-            self._seen[part] = run.center.read(part, answer)
-            self._channel.send_vector(Kind.SHARD, answer, part)
+        for part, values in enumerate(self._buffers):
+            self._seen[part] = run.center.read(part, values)
+            self._channel.send_vector(Kind.SHARD, values, part)
         if run.state.size:
             self._channel.send_vector(Kind.STATE, run.state)
 
@@ -188,12 +188,12 @@ class Requests:
     def _take(self, use) -> None:
         """Receive a float32 vector of n values and ``use(part, values)`` each shard of it, finite."""
         center, deadline = self._run.center, time.monotonic() + self._run.timeout
-        for part, (message, _) in enumerate(self._buffers):
-            self._channel.receive_into(message, deadline)
-            check_finite(message, center.spans[part].start, center.size)
+        for part, values in enumerate(self._buffers):
+            self._channel.receive_into(values, deadline)
+            check_finite(values, center.spans[part].start, center.size)
             with self._session.gate:
                 self._session.check_ended()
-                use(part, message)
+                use(part, values)
 
     def _state(self, header: Header) -> np.ndarray:
         check_length(header, self._run.state.size)

@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from dkeras_core.errors import ConfigError, TrainingError
-from dkeras_core.exchange.center import SHARD, Center
-from dkeras_core.exchange.channel import Channel
+from dkeras_core.exchange.center import Center, best_shard
+from dkeras_core.exchange.channel import LOOPBACK, Channel
 from dkeras_core.exchange.finals import Finals
 from dkeras_core.exchange.frames import VECTOR
 from dkeras_core.exchange.listener import Listener, advertised
@@ -28,7 +28,7 @@ from dkeras_core.exchange.session import Session
 from dkeras_core.exchange.status import ExchangeResult, ServerStatus
 from dkeras_core.exchange.versions import versions as own_versions
 from dkeras_core.exchange.waiting import WarmStart
-from dkeras_core.exchange.wire import dense
+from dkeras_core.exchange.wire import Float32, dense
 from dkeras_core.rules import Rule
 from dkeras_core.rules.sandblaster import Coordinator
 
@@ -79,7 +79,7 @@ class ParameterServer:
     on_nonfinite : "stop" or "drop"
         A worker that pushes a value that is not finite is refused; "drop" says that the run goes on without it.
     shard : int
-        Values that are exchanged in one atomic step.
+        Values that are exchanged in one atomic step (what is fastest when left out).
 
     Raises ConfigError for what cannot work; ``start`` raises ExchangeError when it cannot bind.
     """
@@ -105,7 +105,7 @@ class ParameterServer:
         warm_start: bool = False,
         keep_finals: bool = False,
         on_nonfinite: str = "stop",
-        shard: int = SHARD,
+        shard: int | None = None,
     ):
         if workers < 1:
             raise ConfigError(f"workers must be at least 1, not {workers}")
@@ -122,7 +122,9 @@ class ParameterServer:
         members = Members(workers)
         encoding = dense(wire)
         rule = rule.for_workers(workers)
-        values = Center(rule, center, workers, shard)
+        # A round is met shard by shard, and an encoding has buffers of its own: both are better off with short ones.
+        local = host in LOOPBACK and not rule.synchronous and encoding is Float32
+        values = Center(rule, center, workers, shard or best_shard(np.size(center), local))
         self._run = Run(
             center=values,
             state=initial,

@@ -1,7 +1,7 @@
 """How vectors travel: as float32, rounded to 16 bits, or as the ternary messages of threshold-compressed rules.
 
 Center and workers are float32 always; an encoding concerns the message and the answer of an exchange only, shard by
-shard. Each object here holds the scratch of one direction of one connection.
+shard. Each object here holds the scratch of one connection, or of one of its directions where both are used at once.
 """
 
 from __future__ import annotations

@@ -42,9 +42,9 @@ class ADownpour(UpdateRule):
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
     ) -> None:
         average = state["average"]
-        np.subtract(center, average, out=answer)
-        np.multiply(answer, np.float32(self.averaging(arrival.exchanges)), out=answer)
-        np.add(average, answer, out=average)
+        np.subtract(average, center, out=average)
+        np.multiply(average, np.float32(1 - self.averaging(arrival.exchanges)), out=average)
+        np.add(average, center, out=average)
         super().apply(center, message, answer, state, arrival)
 
     def published(self, center: np.ndarray, state: Arrays) -> np.ndarray:

@@ -68,6 +68,8 @@ class Rule:
     - A synchronous rule's workers meet: ``apply`` runs once a round, with the mean of their messages (summed in the
       order of the workers' numbers, so that a run repeats bit for bit), and all of them get the same answer.
     - ``message`` values reach ``apply`` finite and in the right shape.
+    - Of an asynchronous rule ``answer`` is the message's own memory: ``apply`` has read the message before it writes
+      the answer.
     - Neither ``message``, ``apply`` nor ``receive`` should allocate: they run at every exchange. Write with ``out=``,
       into vectors that ``worker_state`` made.
     - Worker and server state are dictionaries of arrays made once, by ``worker_state`` and ``server_state``. Server
@@ -139,7 +141,10 @@ class Rule:
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
     ) -> None:
-        """Work one shard of a message into the center and fill the answer; all arrays are slices of equal length."""
+        """Work one shard of a message into the center and fill the answer; all arrays are slices of equal length.
+
+        Of an asynchronous rule ``message`` and ``answer`` are one array.
+        """
         raise NotImplementedError
 
     def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:

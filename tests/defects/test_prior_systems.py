@@ -193,10 +193,11 @@ class Watching(AsynchronousEASGD):
     missed: ClassVar[list] = []
 
     def apply(self, center, message, answer, state, arrival):
+        sent = message.copy()
         np.subtract(message, center, out=answer)
         time.sleep(0.0005)
         np.add(center, answer, out=center)
-        self.missed.append(float(np.abs(center - message).max()))
+        self.missed.append(float(np.abs(center - sent).max()))
 
 
 def test_exchanges_are_atomic(serve, connect):

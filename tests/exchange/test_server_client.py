@@ -90,6 +90,21 @@ def test_vectors_larger_than_all_socket_buffers(serve, connect):
     np.testing.assert_array_equal(client.center()[0], x / 2)
 
 
+@pytest.mark.parametrize(
+    ("rule", "size", "settings", "shards"),
+    [
+        ("asynchronous_easgd", 400_000, {}, 1),
+        ("asynchronous_easgd", 500_000, {}, 3),
+        ("asynchronous_easgd", 400_000, {"host": "0.0.0.0", "advertise": "driver"}, 3),
+        ("asynchronous_easgd", 400_000, {"wire": "float16"}, 3),
+        ("easgd", 400_000, {}, 3),
+    ],
+)
+def test_only_what_is_exchanged_at_once_within_one_machine_stays_whole(serve, rule, size, settings, shards):
+    server = serve(rules.get(rule), center=np.zeros(size, np.float32), shard=None, **settings)
+    assert server.status().shards == shards
+
+
 def test_eight_clients_at_once_conserve_the_sum(serve, connect):
     """Each e is added to the center and subtracted from one worker; a lost or torn update would show in the sum."""
     # Shards so long that NumPy lets other threads run in the middle of the rule's arithmetic.

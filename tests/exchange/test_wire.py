@@ -93,10 +93,12 @@ def test_both_ends_use_the_same_difference(serve, connect, wire):
     server = serve(rule, center, workers=workers, wire=wire)
     xs = [vector(worker + 1) for worker in range(workers)]
     before = np.sum([center, *xs], axis=0, dtype=np.float64)
+    in_step = threading.Barrier(workers, timeout=10)  # else one may be through before the others have begun
 
     def work(worker):
         client = connect(server, worker)
         for _ in range(exchanges):
+            in_step.wait()
             rule.receive(xs[worker], client.exchange(xs[worker]), {})
         client.finish(xs[worker])
 

@@ -61,6 +61,23 @@ def test_apply_leaves_the_message_and_works_by_element(name):
     np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.parametrize("name", [name for name in EXCHANGING if not rules.get(name).synchronous])
+def test_apply_may_answer_in_the_place_of_the_message(name):
+    """The server gives an asynchronous rule one array as message and answer."""
+    rule = rules.get(name).for_workers(2)
+    random = np.random.default_rng(0)
+    start, x = (random.normal(size=10).astype(np.float32) for _ in range(2))
+    message = rule.message(x, rule.worker_state(start), 10)
+    results = []
+    for values, answer in ((message.copy(), np.empty_like(message)), [message.copy()] * 2):
+        center = start.copy()
+        state = rule.server_state(center)
+        rule.apply(center, values, answer, state, Arrival(1, 5, 2))
+        results.append((center, answer, *state.values()))
+    for apart, together in zip(*results, strict=True):
+        np.testing.assert_array_equal(apart, together)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_communication_periods(name):
     """Words where they mean something; "auto" only where nobody waits for the others; some have no choice."""
