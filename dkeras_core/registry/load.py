@@ -12,7 +12,7 @@ from dkeras_core.errors import RegistryError
 from dkeras_core.registry import names
 from dkeras_core.registry.cache import Cache, local_digest
 from dkeras_core.registry.manifest import Manifest
-from dkeras_core.registry.opening import ROOT, open_registry
+from dkeras_core.registry.opening import open_registry
 from dkeras_core.registry.registry import Registry, Version
 from dkeras_core.registry.verify import problems, read_manifest
 from dkeras_core.storage.local import LocalStorage
@@ -74,7 +74,9 @@ def load(
     source : str, Path or Version
         ``"higgs@production"`` or ``"higgs@7"``; or a local folder that holds a version (``Registry.fetch``).
     root : str, optional
-        Where the registry is (``open_registry``); default ``/dkeras``. ``registry`` is the registry itself.
+        Where the registry is (``open_registry``); default ``$DKERAS_ROOT``, else ``/dkeras``.
+    registry : Registry, optional
+        The registry itself, instead of ``root``.
     cache : Cache, optional
         Where local copies are kept; default ``$XDG_CACHE_HOME/dkeras/models``, of 10 GB at most.
 
@@ -89,7 +91,7 @@ def load(
         reference = None if isinstance(source, Path) else _REFERENCE.fullmatch(source)
         if reference is None:
             return _load_folder(Path(source).absolute())
-        source, expected = resolve(registry or open_registry(root or ROOT), *reference.groups())
+        source, expected = resolve(registry or open_registry(root), *reference.groups())
     with (cache or Cache()).held(source, expected) as folder:
         return _read(folder, source)
 

@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 ROOT = "/dkeras"
 
 
-def open_registry(root: str = ROOT, spark: SparkSession | None = None) -> Registry:
+def open_registry(root: str | None = None, spark: SparkSession | None = None) -> Registry:
     """Return the registry below ``root``.
 
     Parameters
     ----------
-    root : str
-        ``file:///folder`` is a folder of this machine. Everything else is in HDFS: through the JVM of ``spark`` or of
-        the active session when that is on a cluster, else by WebHDFS to the cluster that HADOOP_CONF_DIR names, else
-        to the bundle's single node.
+    root : str, optional
+        Default ``$DKERAS_ROOT``, else ``/dkeras``. ``file:///folder`` is a folder of this machine. Everything else is
+        in HDFS: through the JVM of ``spark`` or of the active session when that is on a cluster, else by WebHDFS to the
+        cluster that HADOOP_CONF_DIR names, else to the bundle's single node.
 
     Raises
     ------
     ConfigError
         There is no cluster to ask.
     """
+    root = root or os.environ.get("DKERAS_ROOT") or ROOT
     return Registry(_storage(root, spark), root)
 
 

@@ -16,6 +16,7 @@ from dkeras_core.errors import ConfigError, RegistryError
 from dkeras_core.registry import Registry
 from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.load import load, resolve
+from dkeras_core.registry.opening import open_registry
 from dkeras_core.registry.readonly import unlock
 from dkeras_core.storage.local import LocalStorage
 
@@ -157,6 +158,15 @@ def test_what_load_cannot_find(tmp_path, registry, version, cache):
         load("higgs@2", root=f"file://{registry.layout.root}", cache=cache)
 
 
+def test_where_the_registry_is(monkeypatch, tmp_path, version):
+    monkeypatch.setenv("DKERAS_ROOT", f"file://{tmp_path}/root")
+    assert open_registry().versions("higgs") == [1]
+    assert open_registry(f"file://{tmp_path}/other").versions("higgs") == []
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path / "no-such-folder"))
+    with pytest.raises(ConfigError, match="no-such-folder"):
+        open_registry("/dkeras")
+
+
 def test_copies_used_longest_ago_make_room(registry, folder, tmp_path):
     versions = []
     for number in range(4):
@@ -258,6 +268,7 @@ import sys
 from pathlib import Path
 from dkeras_core.registry import Registry
 from dkeras_core.registry.cache import Cache
+from dkeras_core.registry.opening import open_registry
 from dkeras_core.registry.readonly import unlock
 from dkeras_core.storage.local import LocalStorage
 root, cache, rounds = sys.argv[1:]
