@@ -89,21 +89,22 @@ class _Unpacked:
     """A version on the disk of this executor, to be loaded when this process first needs it."""
 
     folder: Path
+    digest: str
     modules: tuple[str, ...]
 
     def unpack(self) -> LoadedModel:
-        return load_folder(self.folder, self.modules)
+        return load_folder(self.folder, self.digest, self.modules)
 
 
-def load_folder(folder: Path, modules: Sequence[str] = ()) -> LoadedModel:
-    """Load and verify the version in a local folder.
+def load_folder(folder: Path, digest: str, modules: Sequence[str] = ()) -> LoadedModel:
+    """Load the version in a local folder, after every file of it was verified.
 
     Raises
     ------
     ConfigError
         A module cannot be imported.
     RegistryError
-        The version is damaged, or its model does not load here.
+        The version is damaged, its manifest has not this SHA-256, or its model does not load here.
     """
     from dkeras_core.registry.load import load
 
@@ -115,7 +116,7 @@ def load_folder(folder: Path, modules: Sequence[str] = ()) -> LoadedModel:
                 f"module {name} cannot be imported: {type(error).__name__}: {error}", "correct --py-files"
             ) from error
     try:
-        return load(folder)
+        loaded = load(folder)
     except DkerasError:
         raise
     except Exception as error:  # Keras raises whatever the layers raise
@@ -123,6 +124,9 @@ def load_folder(folder: Path, modules: Sequence[str] = ()) -> LoadedModel:
             f"the model does not load: {type(error).__name__}: {str(error).strip().splitlines()[0]}",
             "bring the module of a custom layer with --py-files",
         ) from error
+    if loaded.digest != digest:
+        raise RegistryError(f"{folder} does not hold the version that is to be used", "start the scoring again")
+    return loaded
 
 
 def score_columns(column: str, outputs: int) -> list[str]:
@@ -216,7 +220,9 @@ def _in_worker(scorer: Scorer, counter):
 
         from dkeras_core.ml.scoring import loaded
 
-        model = loaded(scorer.digest, lambda: _Unpacked(Path(SparkFiles.get(scorer.archive)), scorer.modules))
+        model = loaded(
+            scorer.digest, lambda: _Unpacked(Path(SparkFiles.get(scorer.archive)), scorer.digest, scorer.modules)
+        )
         found = scorer(model, columns)
         if counter is not None:
             counter.add(len(found))

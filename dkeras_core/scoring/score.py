@@ -27,7 +27,7 @@ from dkeras_core.registry.manifest import code_version
 from dkeras_core.scoring import rows
 from dkeras_core.scoring.listing import Listing
 from dkeras_core.scoring.output import METADATA, Output
-from dkeras_core.scoring.request import ScoreRequest
+from dkeras_core.scoring.request import ScoreRequest, new_scoring_id
 from dkeras_core.storage import Storage, open_storage
 from dkeras_core.training.causes import cause
 
@@ -47,13 +47,24 @@ class Teller(Protocol):
     def update(self, **values) -> None: ...
 
 
+class _Silent:
+    """Tells nobody."""
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[dict]:
+        yield {}
+
+    def update(self, **values) -> None:
+        pass
+
+
 def score(
     spark: SparkSession,
     registry: Registry,
     request: ScoreRequest,
-    tell: Teller,
+    tell: Teller | None = None,
     *,
-    run: str,
+    run: str | None = None,
     cache: Cache | None = None,
 ) -> dict:
     """Score the rows of ``request.input`` into ``request.output``; return what ``_dkeras.json`` there says.
@@ -62,8 +73,8 @@ def score(
     ----------
     spark : session whose default file system is that of plain paths.
     registry : where the version is.
-    tell : told the phases ``model``, ``score`` and ``check``.
-    run : id of this scoring; names what is being built.
+    tell : told the phases ``model``, ``score`` and ``check``, and how far it is.
+    run : id of this scoring, a new one by default; names what is being built.
     cache : where a local copy of the version is kept for the next time; without it, a temporary folder.
 
     Raises
@@ -78,7 +89,7 @@ def score(
     StorageError
         The file system refused. Nothing is left of the attempt in any of these cases.
     """
-    begun = time.monotonic()
+    begun, tell, run = time.monotonic(), tell or _Silent(), run or new_scoring_id(request.model)
     source_storage = open_storage(request.input, spark=spark)
     output = Output(open_storage(request.output, spark=spark), request.output, run, request.overwrite)
     output.recover()
@@ -88,7 +99,7 @@ def score(
             model = stack.enter_context(_held(registry, request, cache))
             outcome["detail"] = f"{request.model}@{request.version}, every file verified"
             # In this process too: a version that does not load is said once, and not by every executor.
-            loaded = rows.load_folder(model, request.modules)
+            loaded = rows.load_folder(model, request.digest, request.modules)
             archive = _ship(spark, model, request)
         with tell.phase("score") as outcome:
             listed = Listing.of(source_storage, request.input)

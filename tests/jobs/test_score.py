@@ -1,17 +1,23 @@
 """Scoring raw rows with a published version: right scores, all rows and columns, and a folder that appears whole."""
 
 import contextlib
+import dataclasses
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dkeras_core.errors import ConfigError, DataError, PathExists, RegistryError
+from dkeras_core.registry import Registry
+from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.load import load
 from dkeras_core.scoring.request import ScoreRequest, choose
+from dkeras_core.scoring.rows import load_folder
 from dkeras_core.scoring.score import score
+from dkeras_core.storage.local import LocalStorage
 
 pytestmark = pytest.mark.slow
 
@@ -190,9 +196,58 @@ def test_rows_that_are_lost_are_noticed(scoring, raw, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["in"]
 
 
-def test_a_version_that_is_not_the_one_resolved_is_refused(scoring, published, spark, raw, tmp_path):
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_version_that_is_not_the_one_resolved_is_refused(spark, published, raw, tmp_path, cached):
+    source = write(raw, tmp_path / "in", "parquet")
     chosen = choose(published.registry, "tiny@1")
-    request = ScoreRequest.of(chosen, input=f"file://{tmp_path}", output=f"file://{tmp_path}/../x")
-    moved = ScoreRequest(**{**request.__dict__, "digest": "0" * 64, "output": f"file://{tmp_path}-x"})
-    with pytest.raises(RegistryError, match="not what it was"):
-        score(spark, published.registry, moved, Told(), run="score-test")
+    request = ScoreRequest.of(chosen, input=f"file://{source}", output=f"file://{tmp_path}/scored")
+    moved = dataclasses.replace(request, digest="0" * 64)
+    cache = Cache(tmp_path / "cache") if cached else None
+    with pytest.raises(RegistryError, match=r"not what it was|was changed since"):
+        score(spark, published.registry, moved, cache=cache)
+    assert not (tmp_path / "scored").exists()
+
+
+def test_a_damaged_version_is_refused_and_the_file_named(spark, tmp_path, published, raw):
+    registry = Registry(LocalStorage(), str(tmp_path / "root"))
+    version = registry.publish("tiny", published.registry.version("tiny", 1).fetch(tmp_path / "v"), run_id="run-1")
+    chosen = choose(registry, "tiny@1")
+    path = Path(version.path, "model.keras")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.parent.chmod(0o755), path.chmod(0o644)
+    path.write_bytes(content)
+    source = write(raw, tmp_path / "in", "parquet")
+    request = ScoreRequest.of(chosen, input=f"file://{source}", output=f"file://{tmp_path}/scored")
+    with pytest.raises(RegistryError, match=r"model\.keras"):
+        score(spark, registry, request)
+    assert not (tmp_path / "scored").exists()
+
+
+def test_a_version_without_features_cannot_score_raw_rows(spark, tmp_path, published, raw):
+    import shutil
+
+    registry = Registry(LocalStorage(), str(tmp_path / "root"))
+    shutil.copytree(published.registry.version("tiny", 1).path, tmp_path / "v")
+    (tmp_path / "v").chmod(0o755), (tmp_path / "v" / "features.json").unlink()
+    registry.publish("tiny", tmp_path / "v", run_id="run-1")
+    source = write(raw, tmp_path / "in", "parquet")
+    request = ScoreRequest.of(choose(registry, "tiny@1"), input=f"file://{source}", output=f"file://{tmp_path}/scored")
+    with pytest.raises(RegistryError, match=r"no features\.json"):
+        score(spark, registry, request)
+
+
+def test_an_executors_copy_is_checked_too(published):
+    folder = Path(published.registry.version("tiny", 1).path)
+    assert load_folder(folder, published.registry.digest("tiny", 1)).digest
+    with pytest.raises(RegistryError, match="does not hold the version"):
+        load_folder(folder, published.registry.digest("tiny", 2))
+    with pytest.raises(ConfigError, match="module no_such_layers cannot be imported"):
+        load_folder(folder, published.registry.digest("tiny", 1), ("no_such_layers",))
+
+
+def test_packed_csv_and_spaces_in_names(scoring, raw, tmp_path):
+    (tmp_path / "in").mkdir()
+    raw.to_csv(tmp_path / "in" / "new rows.csv.gz", index=False)
+    target, _ = scoring(tmp_path / "in" / "new rows.csv.gz", output=tmp_path / "with a space", format="parquet")
+    assert len(pd.read_parquet(target)) == 300
