@@ -26,9 +26,10 @@ def run(context: Context, outcome: dict) -> dict:
     RegistryError
         A gate of the pipeline failed, and the message names it.
     """
-    from dkeras_core.registry import Registry
+    from dkeras_core.registry import Registry, page
 
     pipeline = context.pipeline
+    registry = Registry(context.storage, pipeline.root)
     dataset = context.read_json("preprocess", step="preprocess")
     metrics = context.read_json("metrics", step="evaluate")
     failed = [gate for gate in metrics["gates"] if not gate["passed"]]
@@ -39,7 +40,7 @@ def run(context: Context, outcome: dict) -> dict:
         )
     with tempfile.TemporaryDirectory(prefix="dkeras-version-") as temporary:
         folder = _assemble(context, Path(temporary), dataset)
-        version = Registry(context.storage, pipeline.root).publish(
+        version = registry.publish(
             pipeline.registry.model,
             folder,
             run_id=context.run_id,
@@ -56,6 +57,7 @@ def run(context: Context, outcome: dict) -> dict:
         )
     published = {"model": version.name, "version": version.number, "path": context.uri(version.path)}
     context.write_json("publish", published)
+    page.refresh(registry)
     outcome["detail"] = f"version {version.number}"
     return published
 

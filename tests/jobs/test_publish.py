@@ -111,6 +111,13 @@ def test_metrics_and_manifest_carry_intervals(first):
     assert found["rows"] == metrics["rows"] > 1_000
 
 
+def test_the_page_of_the_models_shows_the_version(first, jobs):
+    metrics, version = first
+    page = (jobs.root / "models/index.html").read_text()
+    assert version.manifest().run in page and f"{metrics['challenger']['roc_auc']:.4f}" in page
+    assert "95 % interval" in page
+
+
 def test_the_version_says_what_it_takes_and_how_it_scores(first, jobs):
     _, version = first
     signature = Signature.read(version.storage, version.path)
