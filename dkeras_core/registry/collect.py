@@ -8,7 +8,6 @@ which no reader looks at, and that is deleted. A collector that dies in between 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import posixpath
 import secrets
@@ -177,16 +176,22 @@ class _Collector:
         self._registry, self._storage, self._name, self._plan = registry, registry.storage, name, plan
         self._pointers: dict[str, Pointer] | None = None
         self._needed: dict[int, str] = {}
+        self._time: float | None = None
 
-    @functools.cached_property
     def _now(self) -> float:
-        """The file system's time, in Unix seconds: clocks of machines may be wrong, and a wrong one deletes."""
+        """Return the file system's time, in Unix seconds: clocks of machines may be wrong, and a wrong one deletes.
+
+        Asked once: later it is later, and what is old enough by this time stays so.
+        """
+        if self._time is not None:
+            return self._time
         layout = self._registry.layout
         folder = layout.leases(self._name) if self._name else layout.models()
         probe = f"{folder}/.clock-{secrets.token_hex(4)}.tmp"
         try:
             self._storage.mkdirs(probe)
-            return self._storage.status(probe).modified
+            self._time = self._storage.status(probe).modified
+            return self._time
         finally:
             with contextlib.suppress(StorageError):
                 self._storage.delete(probe)
@@ -196,7 +201,7 @@ class _Collector:
         status = self._storage.status(version.path)
         if status is None:
             return
-        if self._now - status.modified < self._plan.older_than.total_seconds():
+        if self._now() - status.modified < self._plan.older_than.total_seconds():
             raise RegistryError(
                 f"{version.path}: is younger than {_shown(self._plan.older_than)} by the file system's time",
                 "Look at the clock of this machine, and plan again.",
@@ -271,7 +276,7 @@ class _Collector:
         status = self._storage.status(leftover.path)
         if status is None:
             return False
-        if leftover.waits and self._now - status.modified < self._plan.stale_after.total_seconds():
+        if leftover.waits and self._now() - status.modified < self._plan.stale_after.total_seconds():
             return False
         remove(self._storage, leftover.path)
         return True
