@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from dkeras_core.errors import AccessDenied, PathMissing, RegistryError, StorageError
 from dkeras_core.registry import names
-from dkeras_core.registry.folders import Command, Level, Roles, Rule, model_rules, registry_rule, shell_lines
+from dkeras_core.registry.folders import (
+    Command,
+    Difference,
+    Level,
+    Roles,
+    Rule,
+    model_rules,
+    registry_rule,
+    shell_lines,
+)
 from dkeras_core.storage.base import FileStatus, Storage
 from dkeras_core.storage.local import LocalStorage
 
@@ -54,10 +63,9 @@ def doctor(registry: Registry, name: str | None = None) -> list[Finding]:
     roles = Roles.read(storage, layout)
     found = list(_of_registry(storage, layout.models(), roles))
     roles = roles or Roles()
-    found += _of_rule(storage, registry_rule(layout, roles), roles)
+    found += _of_rules(storage, [registry_rule(layout, roles)], roles)
     for model in models:
-        for rule in model_rules(layout, roles, model):
-            found += _of_rule(storage, rule, roles)
+        found += _of_rules(storage, model_rules(layout, roles, model), roles)
         found += _of_model(registry, roles, model)
     levels = ["error", "warning", "note"]
     return sorted(found, key=lambda finding: levels.index(finding.level))
@@ -80,11 +88,21 @@ def _of_registry(storage: Storage, models: str, roles: Roles | None) -> Iterator
         above = posixpath.dirname(above)
 
 
-def _of_rule(storage: Storage, rule: Rule, roles: Roles) -> Iterator[Finding]:
-    status = storage.status(rule.path)
-    acl = storage.acl(rule.path) if status else None
-    for each in rule.differences(status, acl, roles.owner):
-        yield Finding(each.level, rule.path, each.what, tuple(shell_lines(each.commands, storage)))
+def _of_rules(storage: Storage, rules: list[Rule], roles: Roles) -> Iterator[Finding]:
+    """Compare folders, parents first, with their rules; what is wrong with several in one way is one finding."""
+    together: dict[tuple, list[tuple[Rule, Difference]]] = {}
+    for rule in rules:
+        status = storage.status(rule.path)
+        acl = storage.acl(rule.path) if status else None
+        for each in rule.differences(status, acl, roles.owner):
+            alike = each.level, each.what, tuple((command.action, command.argument) for command in each.commands)
+            together.setdefault(alike, []).append((rule, each))
+    for (level, what, _), found in together.items():
+        path, mend = found[0][0].path, shell_lines([c for _, each in found for c in each.commands], storage)
+        if len(found) > 1:
+            path, below = rules[0].path, [posixpath.relpath(rule.path, rules[0].path) for rule, _ in found]
+            what = f"{', '.join('itself' if name == '.' else name for name in below)}: {what}"
+        yield Finding(level, path, what, tuple(mend))
 
 
 def _of_model(registry: Registry, roles: Roles, name: str) -> Iterator[Finding]:
@@ -105,13 +123,15 @@ def _of_model(registry: Registry, roles: Roles, name: str) -> Iterator[Finding]:
     yield from _of_authors(registry, name)
     yield from _of_aliases(registry, name)
     if roles.operators and roles.operators != roles.publishers:
-        publishing = {version.owner for version in versions}
+        publishing, theirs = {version.owner for version in versions}, {}
         for rule in model_rules(layout, roles, name):
             status = storage.status(rule.path)
             if status and rule.group != roles.publishers and status.owner in publishing:
-                what = f"belongs to {status.owner}, who has published, and may promote by changing its mode"
-                mend = shell_lines([Command("chown", roles.owner or "ADMINISTRATOR", rule.path)], storage)
-                yield Finding("warning", rule.path, what, tuple(mend))
+                theirs.setdefault(status.owner, []).append(Command("chown", roles.owner or "ADMINISTRATOR", rule.path))
+        for owner, commands in sorted(theirs.items()):
+            which = ", ".join(posixpath.basename(command.path) for command in commands)
+            what = f"{owner} has published and owns {which}, and so may promote by changing a mode"
+            yield Finding("warning", layout.model(name), what, tuple(shell_lines(commands, storage)))
     yield from _own_rights(registry, name)
 
 

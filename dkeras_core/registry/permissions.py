@@ -144,7 +144,7 @@ class _Work:
 
 
 def require_promotion(registry: Registry, name: str) -> None:
-    """Raise AccessDenied when this user may not change the aliases of a model.
+    """Raise AccessDenied when this user may not change the aliases, marks and tombstones of a model.
 
     Cheap: for asking before gates that take a minute. A model without folders passes, since making them tells.
     """
@@ -154,4 +154,7 @@ def require_promotion(registry: Registry, name: str) -> None:
             if not storage.allows(folder, "wx"):
                 roles = Roles.read(storage, layout) or Roles()
                 who = f"a member of the group {roles.operators}" if roles.operators else f"the owner of {folder}"
-                raise AccessDenied(f"{folder}: you may not write there, so you cannot promote {name}", f"Ask {who}.")
+                raise AccessDenied(
+                    f"{folder}: you may not write there, which promoting, tagging and deleting versions needs",
+                    f"Ask {who}.",
+                )

@@ -286,7 +286,7 @@ def test_rights_of_groups_are_worked_out_as_the_namenode_does(site, mode, acl, g
 def test_a_member_of_the_group_finds_out_before_the_gates(site):
     name = site.model("asked")
     permissions.require_promotion(site.as_("operator2"), name)
-    with pytest.raises(AccessDenied, match="cannot promote asked") as error:
+    with pytest.raises(AccessDenied, match="asked/leases: you may not write there") as error:
         permissions.require_promotion(site.as_("trainer"), name)
     assert error.value.next_step == "Ask a member of the group dkeras-operators."
 
