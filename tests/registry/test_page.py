@@ -4,17 +4,20 @@ import logging
 import os
 import re
 import secrets
+import subprocess
+import sys
 import threading
 import time
+import zipfile
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from past import END, Past, usual
+from past import END, Past, checks, usual
 
 from dkeras_core.errors import AccessDenied, StorageError
-from dkeras_core.registry import Registry, page, page_rows
+from dkeras_core.registry import Registry, collect, marks, page, page_rows
 from dkeras_core.registry.overview import interval, read_model
 from dkeras_core.registry.page_figures import _place, over_versions
 from dkeras_core.storage.local import LocalStorage
@@ -226,6 +229,30 @@ def test_a_cleaning_does_not_push_promotions_off_the_page(registry):
     assert "gc on edge-1 not one of the 5 newest" in text and "days old" not in text and "The audit holds more" in text
 
 
+def test_what_the_registry_itself_writes_is_understood(registry, folder):
+    """The pasts above are written by hand; here every change goes through the engine."""
+    for run in range(1, 6):
+        registry.publish("higgs", folder, run_id=f"run-{run}", metrics={"roc_auc": 0.8 + run / 100})
+    registry.promote("higgs", 3, "production", reason="the first")
+    registry.promote("higgs", 5, "production", forced=True, checks=checks("significance"))
+    registry.rollback("higgs", "production", reason="too slow")
+    marks.tag(registry, "higgs", 4, {"owner": "anna", "old": "yes"})
+    marks.tag(registry, "higgs", 4, {"old": None})
+    marks.archive(registry, "higgs", 4, "wrong columns")
+    outcome = collect.carry_out(registry, collect.plan(registry, "higgs", keep=1, older_than=timedelta(0)))
+    assert outcome.deleted == ["higgs@1", "higgs@2", "higgs@4"] and not outcome.failed, outcome
+    text = WellFormed(page.render(registry)).text
+    for expected in (
+        "production version 3 ROC AUC 0.8300 −0.0200 against version 5 before", "too slow",
+        "production rolled back, 5 → 3", "production 3 → 5 FORCED", "production → 3", "the first",
+        "1 of 6 checks failed", "version 4 tagged", "owner=anna", "old removed", "version 4 archived", "wrong columns",
+        "ran in production",
+    ):  # fmt: skip
+        assert expected in text, expected
+    assert "Somebody should look" not in text and "NOT APPLIED" not in text
+    assert "versions 1, 2, 4 deleted" in text and "; 3 deleted" in text
+
+
 # pictures
 
 
@@ -365,6 +392,27 @@ def test_what_dead_writers_left_is_swept(registry, folder):
         os.utime(base / name, (time.time() - 3600 * hours,) * 2)
     page.write(registry)
     assert sorted(path.name for path in base.iterdir()) == [".index.html.bb.tmp", "higgs", "index.html", "notes"]
+
+
+@pytest.mark.slow
+def test_the_templates_are_read_from_a_zip(past, html, project_root, tmp_path):
+    """In a job the package is a zip."""
+    package = tmp_path / "dkeras.zip"
+    with zipfile.ZipFile(package, "w") as archive:
+        for path in sorted((project_root / "dkeras_core").rglob("*")):
+            if path.suffix in (".py", ".html", ".css"):
+                archive.write(path, path.relative_to(project_root))
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from dkeras_core.registry import Registry, page\n"
+        "from dkeras_core.storage.local import LocalStorage\n"
+        "assert sys.argv[1] in page.__file__, page.__file__\n"
+        "sys.stdout.write(page.render(Registry(LocalStorage(), sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", program, str(package), past.registry.layout.root]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout) == len(html)  # but for the time of reading
 
 
 @pytest.mark.cluster
