@@ -16,6 +16,7 @@ from dkeras_core.evaluation import bootstrap
 from dkeras_core.evaluation.metrics import BinaryStatistics
 from dkeras_core.registry import Registry, environments, trial
 from dkeras_core.registry.environments import Environment
+from dkeras_core.registry.export import assemble
 from dkeras_core.registry.signature import Output, Signature
 from dkeras_core.storage.local import LocalStorage
 
@@ -27,7 +28,10 @@ FEATURES = FeaturePipeline(("a", "b", "c"), (0.0, 0.1, 0.2), (0.0,) * 3, (1.0,) 
 def scored(folder, table):
     """The toy's predict: float32[n] of raw rows."""
     features = FeaturePipeline.load(folder / "features.json").transform(table)
-    weights = np.array(json.loads((folder / "model.keras").read_text()))
+    return predicted(np.array(json.loads((folder / "model.keras").read_text())), features)
+
+
+def predicted(weights, features):
     return (1 / (1 + np.exp(-(features @ weights)))).astype(np.float32)
 
 
@@ -85,14 +89,14 @@ class Toy:
         folder = self.folder / f"made-{self.published}"
         folder.mkdir()
         weights = 2 * TRUTH + noise * np.array([-1.0, -1, 1, -1, 1])
-        (folder / "model.keras").write_text(json.dumps(weights.tolist()))
+        self.write_model(folder, weights)
         (folder / "features.json").write_text(json.dumps(features.to_json()))
         signature = Signature(
             inputs=Signature.of(features).inputs,
             outputs=[Output(name="scores", type="float32", shape=(None, outputs))],
         )
         (folder / "signature.json").write_bytes(signature.to_bytes())
-        scores = scored(folder, self.raw)
+        scores = predicted(weights, features.transform(self.raw))
         (folder / "sample.json").write_bytes(trial.sample(self.raw.slice(0, 20), scores[:20]))
         pipeline = {
             "name": "toy", "root": self.root, "input": {"path": "raw.csv"}, "model": {"builder": "linear"},
@@ -109,6 +113,23 @@ class Toy:
         return self.registry.publish(
             "toy", folder, run_id=f"run-{self.published}", lineage={**known, **(lineage or {})}, metrics=metrics
         )
+
+
+class KerasToy(Toy):
+    """The same with a model that only Keras can load."""
+
+    def write_model(self, folder, weights):
+        import keras
+
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(1, "sigmoid")])
+        model.set_weights([np.float32(weights)[:, None], np.zeros(1, np.float32)])
+        assemble(folder, model)
+
+
+@pytest.fixture
+def keras_toy(tmp_path):
+    pytest.importorskip("keras")
+    return KerasToy(tmp_path)
 
 
 @pytest.fixture
