@@ -49,7 +49,7 @@ def shell(tmp_path, folder, capsys, monkeypatch):
     """``dkeras models`` on a local registry: two versions of higgs, of which 1 is production.
 
     ``shell(*arguments)`` returns (exit code, standard output, standard error); ``width`` makes both a terminal of that
-    many columns, ``answer`` is what the person types there.
+    many columns, ``answer`` is what the person types there, or a function that returns it.
     """
     from dkeras_core.cli import console
     from dkeras_core.cli.app import run
@@ -61,10 +61,11 @@ def shell(tmp_path, folder, capsys, monkeypatch):
     registry.promote("higgs", 1, "production", reason="first")
 
     def call(*arguments, width=None, answer=None):
+        typed = answer if callable(answer) else lambda: answer
         monkeypatch.setenv("COLUMNS", str(width or 80))
         monkeypatch.setenv("TTY_COMPATIBLE", "1" if width else "0")
         monkeypatch.setenv("TERM", "xterm")
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: answer is not None, readline=lambda: answer))
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: answer is not None, readline=typed))
         # A console keeps the stream that it was made with; each call has its own.
         console.stdout.cache_clear(), console.stderr.cache_clear()
         code = run(["models", *arguments, "--root", f"file://{tmp_path / 'root'}"])

@@ -55,6 +55,13 @@ def test_suggestions(suggest, words, suggested):
     assert suggest(*words) == suggested
 
 
+def test_what_fails_stays_off_the_terminal(suggest, monkeypatch):
+    from dkeras_core.cli import app
+
+    monkeypatch.setitem(app.COMMANDS, "models", ("dkeras_core.cli.not_there", "Is missing."))
+    assert suggest("models", "show", "hi") == []
+
+
 def test_an_alias_of_the_own_is_suggested_beside_the_usual_ones(suggest, shell):
     shell.registry.promote("higgs", 2, "canary")
     assert suggest("models", "promote", "higgs@2", "c") == ["candidate", "canary"]

@@ -98,7 +98,21 @@ def test_a_promotion_by_somebody_else_while_the_checks_run_is_a_conflict(shell, 
     third = shell.registry.publish("higgs", folder, run_id="run-3").number
     gates["meanwhile"] = lambda: shell.registry.promote("higgs", third, "production")
     code, _, err = shell("promote", "higgs@2", "production")
-    assert code == 9 and "names version 3, not 1" in err and production(shell) == 3
+    assert code == 9 and "names version 3, not" in err and production(shell) == 3
+
+
+@pytest.mark.parametrize("command", [["promote", "higgs@2", "production"], ["rollback", "higgs@production"]])
+def test_a_promotion_by_somebody_else_while_the_question_stands_is_a_conflict(shell, gates, folder, command):
+    for number in (2, 3, 4):
+        shell.registry.publish("higgs", folder, run_id=f"run-{number}")
+    shell.registry.promote("higgs", 3, "production")
+
+    def think():
+        shell.registry.promote("higgs", 4, "production")
+        return "y\n"
+
+    code, _, err = shell(*command, width=80, answer=think)
+    assert code == 9 and "names version 4, not" in err and production(shell) == 4 and not gates["runs"]
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("yes\n", 0), ("n\n", 130), ("\n", 130), ("", 130)])
@@ -110,6 +124,8 @@ def test_a_person_is_asked_and_only_yes_is_yes(shell, gates, answer, code):
 
 def test_nobody_is_asked_with_yes_or_without_a_terminal(shell, gates):
     assert "y/N" not in shell("promote", "higgs@2", "production", "--yes", width=80, answer="n\n")[2]
+    assert "y/N" not in shell("promote", "higgs@1", "production", width=80)[2]  # standard input is a pipe
+    assert "y/N" not in shell("promote", "higgs@2", "production", answer="n\n")[2]
     assert "y/N" not in shell("rollback", "higgs@production", answer="n\n")[2]
     assert production(shell) == 1
 
@@ -153,6 +169,14 @@ def test_rolling_back_twice_goes_two_promotions_back(shell, gates, folder):
         assert shell("rollback", "higgs@production")[0] == 0 and production(shell) == expected
     code, _, err = shell("rollback", "higgs@production")
     assert code == 7 and "nothing to go back to" in err
+
+
+def test_rolling_back_goes_through_the_promotions_and_not_back_and_forth_between_their_versions(shell, gates):
+    for number in ("2", "1"):
+        shell("promote", f"higgs@{number}", "production")  # it has named 1, 2 and 1
+    for expected in (2, 1):
+        assert shell("rollback", "higgs@production")[0] == 0 and production(shell) == expected
+    assert shell("rollback", "higgs@production")[0] == 7 and production(shell) == 1
 
 
 def test_a_damaged_version_is_not_rolled_back_to(shell, gates):
