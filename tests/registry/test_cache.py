@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -13,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from dkeras_core.errors import ConfigError, RegistryError
-from dkeras_core.registry import Registry
+from dkeras_core.registry import Registry, opening
 from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.load import load, resolve
 from dkeras_core.registry.opening import open_registry
-from dkeras_core.registry.readonly import unlock
+from dkeras_core.registry.readonly import remove, unlock
 from dkeras_core.storage.local import LocalStorage
 
 
@@ -262,14 +263,48 @@ def test_where_it_is_and_how_large(monkeypatch, tmp_path):
         Cache()
 
 
+@pytest.mark.cluster
+def test_from_hdfs_by_name(hadoop, jvm, folder, tmp_path, monkeypatch):
+    """As on an edge node, by HADOOP_CONF_DIR; and as in a job, through the JVM of its session."""
+    root, cache = f"/tmp/registry-{secrets.token_hex(4)}", Cache(tmp_path / "cache")
+    in_job = open_registry(root)
+    monkeypatch.setattr(opening, "_session_on_a_cluster", lambda: None)
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(hadoop.conf_dir))
+    at_edge = open_registry(root)
+    assert (type(in_job.storage).__name__, type(at_edge.storage).__name__) == ("HadoopStorage", "WebHdfsStorage")
+    try:
+        at_edge.publish("higgs", folder, run_id="run-1")
+        at_edge.promote("higgs", 1, "production")
+        digests = set()
+        for registry in (in_job, at_edge):
+            version, expected = resolve(registry, "higgs", "production")
+            with cache.held(version, expected) as copy:
+                assert (copy / "variables/data").read_bytes() == b"more weights"
+                digests.add(copy.name)
+        assert digests == {expected}
+        unlock(at_edge.storage, version.path)
+        at_edge.storage.delete(f"{version.path}/variables/data")
+        at_edge.storage.write_bytes(f"{version.path}/variables/data", b"m0re weights")
+        with cache.held(version, expected) as copy:  # the copy is what was promoted
+            assert (copy / "variables/data").read_bytes() == b"more weights"
+        for registry in (in_job, at_edge):
+            with (
+                pytest.raises(RegistryError, match=r"variables/data: its content was changed"),
+                Cache(tmp_path / "other").held(registry.version("higgs", 1)),
+            ):
+                pass
+    finally:
+        remove(at_edge.storage, root)
+
+
 USER = """
 import fcntl
 import sys
 from pathlib import Path
-from dkeras_core.registry import Registry
+from dkeras_core.registry import Registry, opening
 from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.opening import open_registry
-from dkeras_core.registry.readonly import unlock
+from dkeras_core.registry.readonly import remove, unlock
 from dkeras_core.storage.local import LocalStorage
 root, cache, rounds = sys.argv[1:]
 registry, cache = Registry(LocalStorage(), root), Cache(Path(cache), limit=1)
