@@ -65,7 +65,7 @@ def _context(report: Mapping[str, Any]) -> dict[str, Any]:
         "report": report,
         "created": _readable(report.get("created")),
         "verdict": _verdict(run, metrics),
-        "cards": _cards(challenger, champion),
+        "cards": _cards(challenger, champion, metrics.get("comparison") or {}),
         "champion_name": champion_name if champion else None,
         "gates": metrics.get("gates") or [],
         "learning": [figure for figure in _learning(train) if figure],
@@ -138,8 +138,10 @@ def _verdict(run: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, st
     return {"tone": "passed", "text": f"All {len(gates)} gates passed"}
 
 
-def _cards(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    cards = []
+def _cards(
+    challenger: Mapping[str, Any], champion: Mapping[str, Any] | None, comparison: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    cards, intervals = [], challenger.get("intervals") or {}
     for name in _CARDS:
         if challenger.get(name) is None:
             continue
@@ -149,8 +151,13 @@ def _cards(challenger: Mapping[str, Any], champion: Mapping[str, Any] | None) ->
             "ams": f"at threshold {challenger.get('ams_threshold') or 0:.3f}",
             "log_loss": "less is better",
         }.get(name, f"at threshold {challenger.get('threshold', 0.5):g}")
+        if name in intervals:
+            note = f"{text.interval(intervals[name])}{f', {note}' if name != 'roc_auc' else ''}"
         change = text.change(name, challenger[name], before)
-        cards.append({"metric": name, "value": challenger[name], "note": note, "before": before, "change": change})
+        moved = text.interval(text.difference(name, comparison[name]["interval"])) if name in comparison else None
+        cards.append(
+            {"metric": name, "value": challenger[name], "note": note, "before": before, "change": change, "by": moved}
+        )
     return cards
 
 

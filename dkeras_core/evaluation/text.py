@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from dkeras_core.evaluation.metrics import LOWER_IS_BETTER
 
@@ -78,3 +79,15 @@ def change(metric_name: str, value: float | None, champion: float | None) -> dic
     better = (difference < 0) == (metric_name in LOWER_IS_BETTER)
     sign = "+" if difference > 0 else "−"
     return {"text": f"{sign}{abs(difference):.4f}", "tone": "better" if better else "worse"}
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Return a 95 % interval."""
+    low, high = ends
+    return f"95 %: {metric(low)} to {metric(high)}"
+
+
+def difference(metric_name: str, gain: Sequence[float]) -> list[float]:
+    """Return the interval of the difference of two values from that of the gain, which is positive for the better."""
+    low, high = gain
+    return [-high, -low] if metric_name in LOWER_IS_BETTER else [low, high]

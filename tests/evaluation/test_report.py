@@ -191,6 +191,22 @@ def test_a_whole_run_is_all_there(full):
     assert len(page) < 300_000
 
 
+def test_intervals_stand_below_the_values_and_the_differences(full):
+    report = copy.deepcopy(full)
+    metrics = report["metrics"]
+    metrics["challenger"]["intervals"] = {"roc_auc": [0.8712, 0.8951], "accuracy": [0.79, 0.81]}
+    metrics["comparison"] = {
+        "roc_auc": {"gain": 0.02, "interval": [-0.0011, 0.0412]},
+        "log_loss": {"gain": 0.03, "interval": [0.0123, 0.0487]},  # the loss itself fell by so much
+    }
+    texts = WellFormed(render(report)).texts
+    for expected in ("95 %: 0.8712 to 0.8951", "95 %: 0.7900 to 0.8100, at threshold 0.5"):
+        assert expected in texts, expected
+    for expected in ("95 %: −0.0011 to 0.0412", "95 %: −0.0487 to −0.0123"):
+        assert expected in texts, expected
+    assert not any(text.startswith("95 %") for text in WellFormed(render(full)).texts)
+
+
 def test_it_opens_offline(full):
     page = render(full)
     assert not re.search(r"https?:|//\w|@import|url\(|<link|<script|src=|href=", page)
