@@ -74,7 +74,7 @@ def runs(
 
 def _table(rows: list[tuple[str, ...]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "state", "published", "phases"):
+    for name in ("run", "state", "published or scored", "phases"):
         table.add_column(name, no_wrap=name == "run", overflow="fold")
     for row in rows:
         table.add_row(*row)
@@ -92,7 +92,7 @@ def _row(storage: Storage, run: str, root: str, newest: dict[str, Application]) 
     phases = ", ".join(
         f"{phase['name']} {duration(phase['seconds'])}" for phase in result.get("phases", []) if phase.get("seconds")
     )
-    return run, state, result.get("published") or "", phases
+    return run, state, result.get("published") or result.get("scored") or "", phases
 
 
 def _json(storage: Storage, path: str) -> dict:

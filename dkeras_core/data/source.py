@@ -95,15 +95,17 @@ def open_files(spark: SparkSession, storage: Storage, path: str, kind: str) -> S
     DataError : no such path, empty, not a text or Parquet file, or headers that differ.
     """
     files = data_files(storage, path)
+    # A site's settings may say that damaged and missing files are skipped in silence.
+    reader = spark.read.options(ignoreCorruptFiles=False, ignoreMissingFiles=False)
     if kind == "parquet":
         _check_parquet(storage, files)
         with reading(path):
-            frame = spark.read.parquet(path)
+            frame = reader.parquet(path)
         return Source(path, frame, frame.columns)
     header = _common_header(storage, files)
     schema = ", ".join(f"`{name.replace('`', '``')}` STRING" for name in (*_distinct(header), CORRUPT))
     # Without pruning the parser sees all columns, so it finds lines with the wrong number of them.
-    frame = spark.read.option("columnPruning", False).csv(
+    frame = reader.option("columnPruning", False).csv(
         path,
         schema=schema,
         header=True,

@@ -85,13 +85,14 @@ class Staging:
             with contextlib.suppress(StorageError):
                 self._storage.delete(self.path, recursive=True)
 
-    def clean_leftovers(self) -> list[str]:
-        """Delete the temporary folders of dead runs beside this one; return their paths."""
+    def clean_leftovers(self, name: str = "") -> list[str]:
+        """Delete the temporary folders of dead runs beside this one, whose names begin so; return their paths."""
         now = self._touched(self.path)
         dead = [
             child.path
             for child in self._storage.list(self._parent)
-            if child.name.startswith(PREFIX) and now - self._touched(child.path, child.modified) > DEAD_SECONDS
+            if child.name.startswith(f"{PREFIX}{name}")
+            and now - self._touched(child.path, child.modified) > DEAD_SECONDS
         ]
         for path in dead:
             self._storage.delete(path, recursive=True)

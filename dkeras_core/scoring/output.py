@@ -20,6 +20,8 @@ from dkeras_core.storage.base import Storage, split_uri
 
 METADATA = "_dkeras.json"
 ASIDE = "_replaced-"
+RUNS = "score-"
+"""What the ids of scorings begin with."""
 
 
 class Output:
@@ -85,7 +87,7 @@ class Output:
     def building(self) -> Iterator[Staging]:
         """Yield the folder to write into; what it holds is deleted unless :meth:`commit` was called."""
         with Staging(self.storage, self.parent, self.run) as staging:
-            staging.clean_leftovers()
+            staging.clean_leftovers(RUNS)  # the folder is the user's: nothing of another kind is touched
             yield staging
 
     def commit(self, staging: Staging) -> None:
@@ -96,6 +98,10 @@ class Output:
             staging.commit(self.path)
             return
         self.recover()
+        if not self._is_scoring(self.path):
+            self.storage.delete(self.path)  # an empty folder; one with content is not deleted so
+            staging.commit(self.path)
+            return
         self.storage.rename(self.path, self._aside)
         try:
             staging.commit(self.path)

@@ -14,6 +14,7 @@ from dkeras_core.registry import Registry, Version, names
 from dkeras_core.registry.cache import checked_digest
 from dkeras_core.registry.load import resolve
 from dkeras_core.registry.manifest import Manifest
+from dkeras_core.scoring.output import RUNS
 
 PHASES = ("model", "score", "check")
 Format = enum.StrEnum("Format", ["parquet", "csv"])
@@ -107,7 +108,7 @@ class ScoreRequest:
 
 def new_scoring_id(model: str) -> str:
     """Return a run id for a scoring with a model: ``score-<model>-<UTC>-<hex>``, the name cut where it is too long."""
-    run = new_run_id(f"score-{model[:_LONGEST_NAME].rstrip('-_.')}")
+    run = new_run_id(f"{RUNS}{model[:_LONGEST_NAME].rstrip('-_.')}")
     if not NAME.fullmatch(run.lower()):
         raise ConfigError(f"{run!r} is not a run id")
     return run

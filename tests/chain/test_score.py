@@ -61,15 +61,20 @@ def live(hadoop):
     return ResourceManager([hadoop.resourcemanager_http]).apps(states=LIVE_STATES)
 
 
-def test_rows_are_scored_in_the_packed_environment(dkeras, tiny, webhdfs, hadoop, tmp_path):
+@pytest.fixture(scope="module")
+def scored(dkeras, tiny):
+    outcome = dkeras("score", "-m", "tiny@production", f"{ROOT}/incoming", f"{ROOT}/scored", *SMALL)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_rows_are_scored_in_the_packed_environment(dkeras, tiny, scored, webhdfs, hadoop, tmp_path):
     from dkeras_core.registry.load import load
 
     registry, rows = tiny
-    outcome = dkeras("score", "-m", "tiny@production", f"{ROOT}/incoming", f"{ROOT}/scored", *SMALL)
-    assert outcome.code == 0, outcome.err
-    path = outcome.out.strip().splitlines()[-1].removeprefix("scored ")
-    assert path.startswith("hdfs://") and path.endswith(f"{ROOT}/scored"), outcome.out
-    assert "3,000 rows scored with tiny@1 (production)" in outcome.err
+    path = scored.out.strip().splitlines()[-1].removeprefix("scored ")
+    assert path.startswith("hdfs://") and path.endswith(f"{ROOT}/scored"), scored.out
+    assert "3,000 rows scored with tiny@1 (production)" in scored.err
     found, said = read(webhdfs, f"{ROOT}/scored", tmp_path / "scored")
     pd.testing.assert_frame_equal(found[list(rows.columns)], rows)
     expected = load(registry.version("tiny", 1)).predict(rows)
@@ -78,25 +83,31 @@ def test_rows_are_scored_in_the_packed_environment(dkeras, tiny, webhdfs, hadoop
     assert said["rows"] == {"in": 3000, "out": 3000}
     assert said["application"].startswith("application_") and said["environment"]
     assert [app.id for app in live(hadoop)] == []
-    assert [status.name for status in webhdfs.list(ROOT) if status.name.startswith("_")] == []
+    nothing_left(webhdfs, "none")
     assert said["run"] in dkeras("runs", "--root", ROOT).out
 
 
-def test_a_bad_value_is_named_and_the_earlier_scoring_stays(dkeras, tiny, webhdfs, tmp_path):
-    earlier = dkeras("score", "-m", "tiny", f"{ROOT}/incoming", f"{ROOT}/kept", *SMALL)
-    assert earlier.code == 0, earlier.err
-    before = webhdfs.fingerprint(f"{ROOT}/kept")
+def test_a_bad_value_is_named_and_the_earlier_scoring_stays(dkeras, scored, webhdfs):
+    before = webhdfs.fingerprint(f"{ROOT}/scored")
     webhdfs.write_bytes(f"{ROOT}/bad/rows.csv", b"id,mass,angle,jets\n1,0.5,0.1,0\n2,heavy,0.1,1\n")
-    outcome = dkeras("score", "-m", "tiny", f"{ROOT}/bad", f"{ROOT}/kept", "--overwrite", *SMALL)
+    outcome = dkeras("score", "-m", "tiny", f"{ROOT}/bad", f"{ROOT}/scored", "--overwrite", *SMALL)
     assert outcome.code == 3, outcome.err
     assert "column 'mass' holds 'heavy'" in outcome.err and f"{ROOT}/bad/rows.csv" in outcome.err
     assert "Traceback" not in outcome.err
-    assert webhdfs.fingerprint(f"{ROOT}/kept") == before
+    assert webhdfs.fingerprint(f"{ROOT}/scored") == before
     nothing_left(webhdfs, "none")
-    again = dkeras("score", "-m", "tiny", f"{ROOT}/scored", f"{ROOT}/kept", "--overwrite", "--column", "again", *SMALL)
-    assert again.code == 0, again.err
-    found, _ = read(webhdfs, f"{ROOT}/kept", tmp_path / "kept")
+
+
+def test_an_earlier_scoring_is_replaced_and_can_be_an_input(dkeras, scored, webhdfs, tmp_path):
+    webhdfs.write_bytes(f"{ROOT}/again/_dkeras.json", b"{}", overwrite=True)
+    webhdfs.write_bytes(f"{ROOT}/again/part-old", b"old", overwrite=True)
+    arguments = ("--overwrite", "--column", "again", *SMALL)
+    outcome = dkeras("score", "-m", "tiny", f"{ROOT}/scored", f"{ROOT}/again", *arguments)
+    assert outcome.code == 0, outcome.err
+    assert "environment: reused" in outcome.err or "upload: reused" in outcome.err
+    found, _ = read(webhdfs, f"{ROOT}/again", tmp_path / "again")
     assert len(found) == 3000 and np.allclose(found["again"], found["score"], atol=1e-6)
+    assert not webhdfs.exists(f"{ROOT}/again/part-old")
     nothing_left(webhdfs, "none")
 
 
@@ -146,25 +157,31 @@ def test_ctrl_c_kills_the_application_and_leaves_nothing(dkeras, tiny, hadoop, w
     nothing_left(webhdfs, "cut")
 
 
-def test_a_worker_that_is_killed_costs_no_row(dkeras, tiny, hadoop, webhdfs, tmp_path):
+def workers(hadoop):
+    """The processes that a Python daemon of one of the cluster's containers has forked."""
     import psutil
 
+    def is_pyspark(process):
+        command = " ".join(process.info["cmdline"] or ())
+        return "pyspark" in command and "daemon" in command
+
+    there = {found.pid: found for found in psutil.process_iter(["cmdline", "environ", "ppid"]) if is_pyspark(found)}
+    ours = [
+        found for found in there.values() if str(hadoop.home) in (found.info["environ"] or {}).get("LOCAL_DIRS", "")
+    ]
+    return [found for found in ours if found.info["ppid"] in there]
+
+
+def test_a_worker_that_is_killed_costs_no_row(dkeras, tiny, hadoop, webhdfs, tmp_path):
     module = tmp_path / "sleeps.py"
     module.write_text(SLEEPS.format(8))
     process = dkeras.start("score", "-m", "tiny", f"{ROOT}/incoming", f"{ROOT}/shot", "--py-files", str(module), *SMALL)
     try:
-        until_written(webhdfs, process)
-        time.sleep(2)
-        workers = [
-            found
-            for found in psutil.process_iter(["cmdline", "environ"])
-            if "pyspark" in " ".join(found.info["cmdline"] or ())
-            and str(hadoop.home) in (found.info["environ"] or {}).get("LOCAL_DIRS", "")
-            and "daemon" in " ".join(found.info["cmdline"])
-            and not found.children()
-        ]
-        assert workers, "no Python worker was found"
-        for worker in workers:
+        deadline = time.monotonic() + 150
+        while not (found := workers(hadoop)):
+            assert time.monotonic() < deadline and process.poll() is None, "no Python worker was found"
+            time.sleep(0.2)
+        for worker in found:
             worker.kill()
         out, err = process.communicate(timeout=200)
     finally:

@@ -159,6 +159,19 @@ def test_a_line_that_does_not_fit_is_refused(scoring, raw, tmp_path):
     assert os.listdir(tmp_path) == ["in"]
 
 
+def test_a_damaged_file_is_not_skipped_even_where_a_site_says_so(scoring, spark, raw, tmp_path):
+    source = write(raw, tmp_path / "in", "parquet")
+    part = source / "1.parquet"
+    part.write_bytes(part.read_bytes()[:-200])
+    spark.conf.set("spark.sql.files.ignoreCorruptFiles", "true")
+    try:
+        with pytest.raises(DataError, match="damaged"):
+            scoring(source)
+    finally:
+        spark.conf.unset("spark.sql.files.ignoreCorruptFiles")
+    assert os.listdir(tmp_path) == ["in"]
+
+
 def test_a_model_that_gives_nan_is_refused(scoring, raw, tmp_path):
     with pytest.raises(DataError, match="not finite in"):
         scoring(write(raw, tmp_path / "in", "parquet"), model="tiny@3")

@@ -111,7 +111,7 @@ def test_what_no_scoring_made_is_never_replaced(tmp_path):
     assert content(tmp_path) == OLD
     os.remove(tmp_path / "scored" / "part-0")
     make(LocalStorage(), tmp_path)  # an empty folder is nobody's
-    assert content(tmp_path) == NEW
+    assert content(tmp_path) == NEW and os.listdir(tmp_path) == ["scored"]
 
 
 @pytest.mark.parametrize("source", ["/a/b", "/a/b/in", "/a", "/"])
@@ -132,6 +132,15 @@ def test_a_killed_run_is_tidied_by_its_folder(place):
     tidy_run(storage, f"{place}/runs/run-2")
     assert sorted(os.listdir(place)) == ["_building-run-22-bbbb", "runs", "scored"]
     tidy_run(storage, f"{place}/runs/no-scoring")
+
+
+def test_what_dead_scorings_left_is_removed_and_nothing_else(tmp_path):
+    for left in ("_building-score-x-1", "_building-house", "_replaced-scored"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "file").touch()
+        os.utime(tmp_path / left, (0, 0))
+    make(LocalStorage(), tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["_building-house", "_replaced-scored", "scored"]
 
 
 def test_uris_and_the_root_folder():
