@@ -10,7 +10,7 @@ import logging
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from dkeras_core.errors import AccessDenied, PathMissing
+from dkeras_core.errors import AccessDenied, StorageError
 from dkeras_core.evaluation import text
 from dkeras_core.registry import overview, page_rows
 
@@ -96,7 +96,7 @@ def _clear_stale(registry: Registry) -> None:
         for status in there:
             if status.name.startswith(".index.html.") and now - status.modified > STALE:
                 registry.storage.delete(status.path)
-    except (AccessDenied, PathMissing):
+    except StorageError:
         pass  # the page is written; sweeping is for those who may
 
 
