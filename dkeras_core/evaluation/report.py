@@ -154,7 +154,12 @@ def _cards(
         if name in intervals:
             note = f"{text.interval(intervals[name])}{f', {note}' if name != 'roc_auc' else ''}"
         change = text.change(name, challenger[name], before)
-        moved = text.interval(text.difference(name, comparison[name]["interval"])) if name in comparison else None
+        moved = None
+        if change and name in comparison:
+            low, high = comparison[name]["interval"]
+            moved = text.interval(text.difference(name, [low, high]))
+            if low <= 0 <= high:  # it may be chance: no colour for it
+                change = {**change, "tone": "even"}
         cards.append(
             {"metric": name, "value": challenger[name], "note": note, "before": before, "change": change, "by": moved}
         )

@@ -199,7 +199,11 @@ def test_intervals_stand_below_the_values_and_the_differences(full):
         "roc_auc": {"gain": 0.02, "interval": [-0.0011, 0.0412]},
         "log_loss": {"gain": 0.03, "interval": [0.0123, 0.0487]},  # the loss itself fell by so much
     }
-    texts = WellFormed(render(report)).texts
+    page = render(report)
+    texts = WellFormed(page).texts
+    # what may be chance has no colour
+    tones = [re.search(rf"<dt>{name}</dt>.*?class=\"delta (\w+)\"", page, re.S)[1] for name in ("ROC AUC", "Log loss")]
+    assert tones == ["even", "better"]
     for expected in ("95 %: 0.8712 to 0.8951", "95 %: 0.7900 to 0.8100, at threshold 0.5"):
         assert expected in texts, expected
     for expected in ("95 %: −0.0011 to 0.0412", "95 %: −0.0487 to −0.0123"):
