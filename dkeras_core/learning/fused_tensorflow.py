@@ -61,7 +61,7 @@ class FusedWindow:
         When a loss is not finite, ``x`` stays as it was.
         """
         function, data, steps = self._shaped(xs, ys, ws, self._window, self._odd_window)
-        losses, flat = function(*data, x, np.int32(steps))
+        losses, flat = function(*data, self._shared(x), np.int32(steps))
         losses = losses.numpy()[:steps]
         if x is not None and np.isfinite(losses).all():
             np.copyto(x, np.asarray(flat))  # on a CPU a view of the tensor, where numpy() is a copy
