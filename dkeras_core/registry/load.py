@@ -72,7 +72,8 @@ def load(
     Parameters
     ----------
     source : str, Path or Version
-        ``"higgs@production"`` or ``"higgs@7"``; or a local folder that holds a version (``Registry.fetch``).
+        ``"higgs@production"`` or ``"higgs@7"``; or a local folder that holds a version (``Registry.fetch``), as a Path
+        when its name holds an ``@``.
     root : str, optional
         Where the registry is (``open_registry``); default ``$DKERAS_ROOT``, else ``/dkeras``.
     registry : Registry, optional

@@ -23,6 +23,7 @@ _HOVER = 120  # versions with a text on hover; the newest ones
 _SINGLE = 60  # up to so many versions are drawn as dots with a border, more as points
 _ROBUST = 20  # from so many versions on, a few far away do not set the scale
 _SPARK = 60
+_MOST = 2_000  # versions in a picture, the newest: what keeps the file small
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def over_versions(model: Model, metric: str, now: datetime) -> Figure | None:
     shown = [summary for summary in every if value(summary, metric) is not None]
     if not shown:
         return None
+    lacking, older = len(every) - len(shown), len(shown[:-_MOST])
+    shown = shown[-_MOST:]
     ys = [value(summary, metric) for summary in shown]
     spans = [interval(summary, metric) for summary in shown]
     low, high, outside = _scale(ys, spans)
@@ -142,7 +145,7 @@ def over_versions(model: Model, metric: str, now: datetime) -> Figure | None:
         plot.points([x], [y], colour, True)
     for i in xs[-_HOVER:]:
         plot._hit(i, plot._inside(ys[i]), "c1", _described(shown[i], metric))
-    caption = _said(outside, model, shown)
+    caption = _said(outside, lacking, older)
     return Figure(name, caption, plot.svg(), legend(entries), _facts(model, metric, shown))
 
 
@@ -251,13 +254,14 @@ def _described(summary: Summary, metric: str) -> str:
     return f"version {summary.number}{day}{gone}: {text.label(metric)} {text.metric(value(summary, metric))}{around}"
 
 
-def _said(outside: int, model: Model, shown: Sequence[Summary]) -> str:
-    lacking = len(model.versions) + len(model.deleted) - len(shown)
+def _said(outside: int, lacking: int, older: int) -> str:
     parts = []
     if outside:
         parts.append(f"{outside} far from all others {'is' if outside == 1 else 'are'} drawn at the edge.")
     if lacking:
         parts.append(f"{lacking} {'has' if lacking == 1 else 'have'} no such figure.")
+    if older:
+        parts.append(f"{text.count(older)} older {'one is' if older == 1 else 'ones are'} left out.")
     return " ".join(parts)
 
 

@@ -17,6 +17,7 @@ FIGURES, COLUMNS = 6, 4
 RECENT = 12
 BLOCK = 100
 GENERATIONS = 8
+GONE = 200  # deleted versions that are listed, the newest
 UNFOLDED = 4  # models that a page shows in full; of more it shows the aliases, and the rest on a click
 SOURCES = (
     ("data", "data_fingerprint"), ("code", "code"), ("environment", "environment"), ("pipeline", "pipeline"),
@@ -75,7 +76,8 @@ def _model(model: Model, overview: Overview) -> dict[str, Any]:
         "columns": columns,
         "recent": rows[:recent],
         "blocks": _blocks(rows[recent:], columns),
-        "deleted": model.deleted,
+        "deleted": model.deleted[:GONE],
+        "gone": len(model.deleted),
         "events": events[:RECENT],
         "older_events": events[RECENT:],
         "more": model.more,

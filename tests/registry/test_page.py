@@ -17,7 +17,7 @@ import pytest
 from past import END, Past, checks, usual
 
 from dkeras_core.errors import AccessDenied, StorageError
-from dkeras_core.registry import Registry, collect, marks, page, page_rows
+from dkeras_core.registry import Registry, collect, marks, page, page_figures, page_rows
 from dkeras_core.registry.overview import interval, read_model
 from dkeras_core.registry.page_figures import _place, over_versions
 from dkeras_core.storage.local import LocalStorage
@@ -296,6 +296,20 @@ def test_one_failed_training_does_not_flatten_the_others(registry):
     assert figure.caption == "1 far from all others is drawn at the edge."
     ticks = [float(tick) for tick in re.findall(r'text-anchor="end">([\d.]+)</text>', figure.picture)]
     assert min(ticks) > 0.88 and len(ticks) >= 3
+
+
+def test_thousands_of_deleted_versions_do_not_swell_the_page(registry, monkeypatch):
+    monkeypatch.setattr(page_figures, "_MOST", 10)
+    monkeypatch.setattr(page_rows, "GONE", 3)
+    past = Past(registry)
+    for number in range(1, 16):
+        past.publish(number, 20 - number)
+    for number in range(1, 13):
+        past.delete(number, 1.0)
+    (points,) = re.findall(r'<path class="points neutral large" d="([^"]+)"', picture(registry).picture)
+    assert points.count("M") == 7 and picture(registry).caption == "5 older ones are left out."
+    text = WellFormed(page.render(registry)).text
+    assert "; 12 deleted" in text and "12 versions, the newest 3 of them" in text
 
 
 def test_the_best_is_the_least_where_less_is_better_and_living(registry):

@@ -3,15 +3,17 @@
 That the exported SavedModel gives the scores of the Keras file is in test_export.py, which has a real model.
 """
 
+import contextlib
 import json
 import os
 import secrets
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from dkeras_core.errors import RegistryError, StorageError
+from dkeras_core.errors import PathMissing, RegistryError, StorageError
 from dkeras_core.registry import Registry
 from dkeras_core.registry.readonly import unlock
 from dkeras_core.registry.serving import export
@@ -79,6 +81,34 @@ def test_after_a_roll_back_the_higher_number_goes(place, served, base):
         export(place.registry, version, base)
     assert export(place.registry, second, base, supersede=True, keep=1).removed == [1, 3, 4]
     assert files(place, base) == [f"2/{name}" for name in SERVED]
+
+
+def test_a_server_that_polls_never_meets_a_part_of_a_version(place, served, base, monkeypatch):
+    versions, seen, stop, deleted = publish(place, served, 3), [], threading.Event(), []
+    own, delete = base.removeprefix("hdfs://"), type(place.storage).delete
+
+    def noted(storage, path, recursive=False):
+        deleted.append(Path(path).name)
+        return delete(storage, path, recursive)
+
+    monkeypatch.setattr(type(place.storage), "delete", noted)
+
+    def poll():
+        while not stop.is_set():
+            with contextlib.suppress(PathMissing):  # gone since it was listed
+                for status in place.storage.list(own):
+                    if status.name.isdigit():
+                        parts = [place.storage.list(f"{status.path}{below}") for below in ("", "/variables")]
+                        seen.append(sum(map(len, parts)))
+
+    server = threading.Thread(target=poll)
+    server.start()
+    for version in [*versions, versions[0], *versions[1:], versions[1]]:
+        export(place.registry, version, base, keep=1, supersede=True)
+    stop.set()
+    server.join(60)
+    assert len(deleted) > 5 and not any(name.isdigit() for name in deleted)  # a deletion takes its time
+    assert seen and set(seen) == {5}  # assets.extra, fingerprint.pb, saved_model.pb, variables, variables.index
 
 
 def test_what_cannot_be_exported(place, served, folder, base, tmp_path):
