@@ -17,7 +17,7 @@ SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
 
 .PHONY: help submit test test-fast bench convergence lint format env tools test-tools data doctor
-.PHONY: cluster-up cluster-down cluster-status clean distclean
+.PHONY: cluster-up cluster-down cluster-status airflow clean distclean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -61,6 +61,10 @@ cluster-down: tools ## stop it
 cluster-status: tools ## daemons, addresses, web pages
 	@$(BIN)/dkeras cluster status
 
+airflow: ## Airflow on this machine with the bundle's DAGs, until Ctrl-C
+	@envs/bootstrap.sh airflow
+	@$(BIN)/dkeras airflow up --foreground $(ARGS)
+
 tools: ## the tools of the edge node in build/venv
 	@envs/bootstrap.sh tools
 
@@ -74,8 +78,8 @@ $(SYNTHETIC): | tools
 	@$(BIN)/dkeras data higgs --rows $(ROWS) --seed $(SEED) --output $@
 
 clean: ## stop the cluster and remove its data, keep downloads
-	@if [ -x $(BIN)/dkeras ]; then $(BIN)/dkeras cluster down; fi
-	@rm -rf build/cluster build/data build/py-files build/scratch
+	@if [ -x $(BIN)/dkeras ]; then $(BIN)/dkeras airflow down; $(BIN)/dkeras cluster down; fi
+	@rm -rf build/airflow/home build/cluster build/data build/py-files build/scratch
 
 distclean: clean ## remove everything that was downloaded or built
 	@rm -rf build

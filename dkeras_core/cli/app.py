@@ -25,6 +25,7 @@ COMMANDS = {
     "models": ("dkeras_core.cli.models", "The published models: look, promote, roll back, take out."),
     "data": ("dkeras_core.cli.data", "Make example data."),
     "env": ("dkeras_core.cli.env", "Build, show and upload the training environment."),
+    "airflow": ("dkeras_core.cli.airflow", "Start and stop Airflow on this machine with the bundle's DAGs."),
     "cluster": ("dkeras_core.cli.cluster", "Start and stop the bundle's single-node HDFS and YARN."),
 }
 """Command -> (module, help). The module holds a typer app ``app``, or ``<command>_app`` when it serves several."""

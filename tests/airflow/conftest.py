@@ -1,0 +1,34 @@
+"""A real Airflow of its own for the tests: started once, on a free port, stopped whole."""
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from dkeras_core.airflow.rest import Rest
+from dkeras_core.singlenode import ports, processes
+from dkeras_core.singlenode.airflow import USER, LocalAirflow
+
+
+@pytest.fixture(scope="session")
+def airflow_python(project_root):
+    """The interpreter of Airflow's environment, which is made when it is not there."""
+    subprocess.run([project_root / "envs/bootstrap.sh", "airflow"], check=True, timeout=600)
+    return project_root / "build/airflow/venv/bin/python"
+
+
+@pytest.fixture(scope="session")
+def airflow(airflow_python, tmp_path_factory):
+    """(local, rest, dags): put DAG files into the folder ``dags``; they appear after seconds."""
+    folder = tmp_path_factory.mktemp("airflow")
+    (folder / "dags").mkdir()
+    local = LocalAirflow(folder / "home", dags=folder / "dags", python=airflow_python)
+    try:
+        assert local.up().ready
+        port = int(local.address.rpartition(":")[2])
+        yield SimpleNamespace(local=local, rest=Rest(local.address, USER, local.password), dags=folder / "dags")
+    finally:
+        local.down()
+    assert local.status().down and ports.is_free(port)
+    mark = f"AIRFLOW_HOME={local.home}"
+    assert [one.command() for one in processes.every() if mark in one.environment()] == []
