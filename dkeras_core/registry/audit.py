@@ -139,6 +139,13 @@ def head(storage: Storage, path: str) -> str | None:
         ) from error
 
 
+def _head_if_sound(storage: Storage, path: str) -> str | None:
+    try:
+        return head(storage, path)
+    except RegistryError:
+        return None
+
+
 def chain(start: str | None, load: Callable[[str], Entry]) -> Iterator[Entry]:
     """Yield the entries from ``start`` back to the first one; ``load`` reads one by its id."""
     seen = set()
@@ -158,7 +165,8 @@ def in_effect(registry: Registry, entry: Entry) -> bool:
 def history(registry: Registry, name: str, alias: str | None = None, limit: int | None = None) -> list[Event]:
     """Return what happened to a model, newest first; ``alias`` and ``limit`` leave entries out.
 
-    RegistryError when an entry is damaged or one of a chain is missing.
+    RegistryError when an entry is damaged or one of a chain is missing. What led to the state of a file that is itself
+    damaged cannot be told: its entries are shown as not applied.
     """
     try:
         there = registry.storage.list(registry.layout.audit(name))
@@ -171,7 +179,7 @@ def history(registry: Registry, name: str, alias: str | None = None, limit: int 
         entries = [entry for entry in readers.map(load, ids[:step]) if alias is None or entry.alias == alias][:limit]
         files = sorted({entry.target for entry in entries})
         folder = registry.layout.model(name)
-        heads = list(readers.map(lambda file: head(registry.storage, f"{folder}/{file}"), files))
+        heads = list(readers.map(lambda file: _head_if_sound(registry.storage, f"{folder}/{file}"), files))
     oldest = entries[-1].id if entries else ""
     applied = set()
     for start in heads:

@@ -17,8 +17,8 @@ import posixpath
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dkeras_core.errors import Conflict, PathExists, PathMissing, RegistryError, StorageError
-from dkeras_core.registry import audit
+from dkeras_core.errors import AccessDenied, Conflict, PathExists, PathMissing, RegistryError, StorageError
+from dkeras_core.registry import audit, permissions
 from dkeras_core.registry.lease import DURATION, WAIT, Lease
 
 if TYPE_CHECKING:
@@ -78,9 +78,11 @@ def commit(
             except (StorageError, RegistryError):
                 if not _took_effect(registry, entry):
                     raise
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(StorageError):
             storage.delete(staged, recursive=True)
+        if isinstance(error, AccessDenied):
+            permissions.require_promotion(registry, name)  # says whom to ask
         raise
     return entry
 

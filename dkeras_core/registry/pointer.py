@@ -34,5 +34,7 @@ class Pointer:
         entry, digest = (*(line for line in rest if line), None, None)[:2]
         found = names.version_number(number.strip())
         if found is None or (digest is not None and not _DIGEST.fullmatch(digest)):
-            raise RegistryError(f"{path}: holds {data[:40]!r} instead of a version's number", "Promote again.")
+            raise RegistryError(
+                f"{path}: holds {data[:40]!r} instead of a version's number", "Delete that file, then promote again."
+            )
         return cls(found, entry, digest)

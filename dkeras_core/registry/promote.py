@@ -97,8 +97,9 @@ def _expect(name: str, alias: str, there: Pointer | None, expected: int | AnyVer
     found = there.number if there else None
     if expected is not ANY and found != expected:
         says = f"names version {found}" if there else "names no version"
+        believed = "none" if expected is None else expected
         raise Conflict(
-            f"{alias} of {name} {says}, not {expected if expected is not None else 'none'} as expected",
+            f"{alias} of {name} {says}, not {believed} as expected; nothing was done",
             "Look at it (dkeras models history), and decide anew.",
         )
 

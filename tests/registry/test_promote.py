@@ -125,8 +125,13 @@ def test_an_alias_of_one_line_is_read_and_replaced(registry):
     with pytest.raises(RegistryError, match="version 2 before it was promoted by an older release"):
         registry.rollback("higgs", "production")
     registry.storage.write_atomic(path, b"x\n")
-    with pytest.raises(RegistryError, match="instead of a version's number"):
+    with pytest.raises(RegistryError, match="instead of a version's number") as caught:
         registry.alias("higgs", "production")
+    assert "Delete that file" in caught.value.next_step
+    assert [(event.entry.id, event.applied) for event in registry.history("higgs")] == [(entry.id, False)]
+    registry.storage.delete(path)
+    registry.promote("higgs", 3, "production", expected=None)
+    assert [event.applied for event in registry.history("higgs")] == [True, False]
 
 
 def test_an_attempt_that_died_before_its_commit_point_is_told_as_such(registry, monkeypatch):
