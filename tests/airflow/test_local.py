@@ -1,4 +1,4 @@
-"""Airflow on this machine: starts, runs a DAG over REST, mends what crashed. That it leaves nothing, the fixture checks."""
+"""Airflow on this machine: starts, runs a DAG, mends what crashed; the fixture checks that it leaves nothing."""
 
 import os
 import subprocess
