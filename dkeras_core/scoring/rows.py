@@ -129,6 +129,17 @@ def load_folder(folder: Path, digest: str, modules: Sequence[str] = ()) -> Loade
     return loaded
 
 
+def values_of(model, name: str) -> int:
+    """Return how many values a model gives for a row; RegistryError when it is not one vector of them."""
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.outputs]
+    if len(shapes) != 1 or len(shapes[0]) > 1 or None in shapes[0]:
+        raise RegistryError(
+            f"{name} gives {len(shapes)} outputs of the shapes {', '.join(map(str, shapes))} for a row",
+            "score with a model of one output, of one value or of several",
+        )
+    return shapes[0][0] if shapes[0] else 1
+
+
 def score_columns(column: str, outputs: int) -> list[str]:
     """Return the names of the new columns: one, or one for each output."""
     return [column] if outputs == 1 else [f"{column}_{i}" for i in range(outputs)]

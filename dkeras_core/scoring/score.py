@@ -104,7 +104,7 @@ def score(
         with tell.phase("score") as outcome:
             listed = Listing.of(source_storage, request.input)
             source = open_files(spark, source_storage, request.input, listed.kind)
-            outputs = int(loaded.model.outputs[0].shape[-1])
+            outputs = rows.values_of(loaded.model, f"{request.model}@{request.version}")
             added = rows.score_columns(request.column, outputs)
             written_as = request.format or listed.kind
             rows.check(source, loaded.pipeline, added, written_as, f"{request.model}@{request.version}")
@@ -160,10 +160,12 @@ def _ship(spark: SparkSession, folder: Path, request: ScoreRequest) -> str:
     name = f"{request.model}-{request.version}-{request.digest[:16]}"
     packed = Path(SparkFiles.getRootDirectory(), f"{name}.zip")
     if not packed.exists():
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        partial = packed.with_suffix(".tmp")
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             for path in sorted(folder.rglob("*")):
                 if path.is_file():
                     archive.write(path, path.relative_to(folder).as_posix())
+        partial.replace(packed)
         spark.sparkContext.addArchive(f"{packed.as_uri()}#{name}")
     return name
 

@@ -15,7 +15,7 @@ from dkeras_core.registry import Registry
 from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.load import load
 from dkeras_core.scoring.request import ScoreRequest, choose
-from dkeras_core.scoring.rows import load_folder
+from dkeras_core.scoring.rows import load_folder, values_of
 from dkeras_core.scoring.score import score
 from dkeras_core.storage.local import LocalStorage
 
@@ -259,8 +259,35 @@ def test_an_executors_copy_is_checked_too(published):
         load_folder(folder, published.registry.digest("tiny", 1), ("no_such_layers",))
 
 
+def test_a_model_gives_one_vector():
+    import keras
+
+    inputs = keras.Input((3,))
+    one, many = keras.layers.Dense(1)(inputs), keras.layers.Dense(4)(inputs)
+    assert [values_of(keras.Model(inputs, end), "m") for end in (one, many)] == [1, 4]
+    for end in ([one, many], keras.layers.Reshape((2, 2))(many)):
+        with pytest.raises(RegistryError, match="for a row"):
+            values_of(keras.Model(inputs, end), "m")
+
+
 def test_packed_csv_and_spaces_in_names(scoring, raw, tmp_path):
     (tmp_path / "in").mkdir()
     raw.to_csv(tmp_path / "in" / "new rows.csv.gz", index=False)
     target, _ = scoring(tmp_path / "in" / "new rows.csv.gz", output=tmp_path / "with a space", format="parquet")
     assert len(pd.read_parquet(target)) == 300
+
+
+def test_the_example_of_the_page_works(spark, published, raw, tmp_path, project_root, capsys):
+    page = (project_root / "docs" / "scoring.md").read_text()
+    (code,) = [part.split("```")[0] for part in page.split("```python\n")[1:]]
+    source = write(raw, tmp_path / "in", "parquet")
+    for before, after in (
+        ('"/dkeras"', f'"{published.uri}"'),
+        ('"/data/new"', f'"file://{source}"'),
+        ('"/data/scored"', f'"file://{tmp_path}/scored"'),
+        ("higgs@", "tiny@"),
+    ):
+        assert before in code
+        code = code.replace(before, after)
+    exec(compile(code, "docs/scoring.md", "exec"), {"spark": spark})
+    assert capsys.readouterr().out == "{'in': 300, 'out': 300}\n"
