@@ -103,6 +103,8 @@ def main() -> None:
         with completing(os.environ):
             app(sys.argv[1:], prog_name="dkeras")
         sys.exit()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # what was done must not look failed for want of an arrow
     sys.exit(run(sys.argv[1:]))
 
 

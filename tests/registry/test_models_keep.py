@@ -79,8 +79,12 @@ def test_page(shell, tmp_path):
 
 
 def test_the_page_follows_what_the_commands_change(shell):
-    assert shell("tag", "higgs@2", "owner=anna-who-is-new")[0] == 0
-    assert "anna-who-is-new" in (shell.root / "models/index.html").read_text()
+    page = shell.root / "models/index.html"
+    assert shell("tag", "higgs@2", "owner=anna-who-is-new", "--json")[0] == 0
+    assert "anna-who-is-new" in page.read_text()
+    shell.registry.promote("higgs", 2, "production")
+    assert shell("rollback", "higgs@production", "--reason", "for-a-new-reason", "--json")[0] == 0
+    assert "for-a-new-reason" in page.read_text()
 
 
 def test_tag(shell):

@@ -1,10 +1,13 @@
 """`dkeras models` list, show, compare and history as a shell sees them."""
 
+import io
 import json
 import secrets
+import sys
 
 import pytest
 
+from dkeras_core.cli import app, console
 from dkeras_core.cli.app import run
 from dkeras_core.registry import Registry, marks
 from dkeras_core.registry.audit import Entry
@@ -133,6 +136,18 @@ def test_a_terminal_obeys_no_text_of_other_people(shell):
     for width in (None, 120):
         out = shell("history", "higgs", width=width)[1]
         assert "\x1b" not in out and "[red]x[/red]" in out and "second line" in out
+
+
+def test_a_terminal_that_knows_no_arrow_gets_a_question_mark(shell, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "latin-1"))
+    monkeypatch.setattr(sys, "argv", ["dkeras", "models", "list", "--root", f"file://{shell.root}"])
+    console.stdout.cache_clear()
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    console.stdout.cache_clear()
+    sys.stdout.flush()
+    assert not end.value.code and b"production ? 1" in written.getvalue()
 
 
 @pytest.mark.parametrize(

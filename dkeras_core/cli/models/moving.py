@@ -106,9 +106,9 @@ def promote(
         raise _refused(version, alias, checks, "was not") from error
     if as_json:
         tables.print_json(_outcome(version, alias, entry.before.version, True, entry, checks))
-        return
-    show_checks(checks)
-    _done(entry)
+    else:
+        show_checks(checks)
+        _done(entry)
     refresh(registry)
 
 
@@ -160,8 +160,8 @@ def rollback(
             entry = registry.rollback(name, alias, to=to, expected=believed, reason=reason)
     if as_json:
         tables.print_json(_outcome(version, alias, entry.before.version, True, entry))
-        return
-    _done(entry)
+    else:
+        _done(entry)
     refresh(registry)
 
 
