@@ -15,6 +15,7 @@ A check that cannot be made has failed, and says why.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -85,6 +86,7 @@ class _Examination:
         self.temporary = temporary
         self.current = None if current in (None, version.number) else registry.at(version.name, current)
         self.folder, self.other = temporary / "version", temporary / "current"
+        self.cancelled = threading.Event()
 
     def run(self) -> list[Check]:
         self.progress(f"reading and hashing {self.version}")
@@ -147,10 +149,14 @@ class _Examination:
         self.progress(f"loading {self.version}, scoring its sample{said}")
         package = yarn_package.package(self.temporary)
         with ThreadPoolExecutor(2) as pool:
-            mine = pool.submit(self._tried, self.folder, manifest, settings, package, file)
-            theirs = pool.submit(self._their_scores, settings, package, file) if file else None
-            found, scores = mine.result()
-            return found, scores, theirs.result() if theirs else None
+            try:
+                mine = pool.submit(self._tried, self.folder, manifest, settings, package, file)
+                theirs = pool.submit(self._their_scores, settings, package, file) if file else None
+                found, scores = mine.result()
+                return found, scores, theirs.result() if theirs else None
+            except BaseException:  # Ctrl-C: the pool waits for its threads
+                self.cancelled.set()
+                raise
 
     def _tried(self, folder: Path, manifest: Manifest, settings: Promotion, package: Path, file: Path | None):
         """Return the check ``scores`` of a version and the scores of the rows, or why there are none."""
@@ -162,7 +168,7 @@ class _Examination:
                 packaged=settings.environment == "packaged",
                 progress=self.progress,
             )
-            outcome = trial.run(folder, environment, package, file, target)
+            outcome = trial.run(folder, environment, package, file, target, self.cancelled)
         except (DkerasError, OSError) as error:
             error = error if isinstance(error, DkerasError) else RegistryError(str(error))
             return Check("scores", False, error.what), error

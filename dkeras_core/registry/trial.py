@@ -10,10 +10,12 @@ on standard output is a JSON object. :func:`run` starts it with the interpreter 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -59,7 +61,12 @@ def sample(rows: pa.Table, scores: np.ndarray) -> bytes:
 
 
 def run(
-    folder: Path, environment: Environment, package: Path, rows: Path | None = None, scores: Path | None = None
+    folder: Path,
+    environment: Environment,
+    package: Path,
+    rows: Path | None = None,
+    scores: Path | None = None,
+    cancelled: threading.Event | None = None,
 ) -> Outcome:
     """Try the version in ``folder`` with another interpreter.
 
@@ -69,11 +76,13 @@ def run(
         A zip of dkeras_core (yarn/package.py): the code of this process, without what is installed beside it.
     rows, scores : Path, optional
         Raw rows to be scored, and where the scores shall be written.
+    cancelled : Event, optional
+        The process is ended when another thread sets it.
 
     Raises
     ------
     RegistryError
-        The process failed, with the last line it said, or did not end in ten minutes.
+        The process failed, with the last line it said, was cancelled, or did not end in ten minutes.
     """
     # -P: nothing is imported from the folder that it is started in.
     command = [environment.python, "-s", "-P", "-m", "dkeras_core.registry.trial", str(folder)]
@@ -83,24 +92,34 @@ def run(
     settings = {name: value for name, value in os.environ.items() if name not in strangers}
     settings |= {"PYTHONPATH": str(package), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     try:
-        ended = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=DEADLINE,
-            env=settings,
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", env=settings,
             cwd=package.parent,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RegistryError(f"loading and scoring took more than {DEADLINE:.0f} s", "Look at the machine.") from error
+        )  # fmt: skip
     except OSError as error:
         raise RegistryError(
             f"{environment.python} cannot be started: {error.strerror}", "Is it of this machine's kind?"
         ) from error
-    if ended.returncode:
-        raise RegistryError(_last(ended.stderr) or f"the process ended with {ended.returncode} and said nothing")
-    return Outcome(**json.loads(ended.stdout.strip().splitlines()[-1]))
+    with process:
+        try:
+            out, said = _ended(process, cancelled or threading.Event())
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise RegistryError(_last(said) or f"the process ended with {process.returncode} and said nothing")
+    return Outcome(**json.loads(out.strip().splitlines()[-1]))
+
+
+def _ended(process: subprocess.Popen, cancelled: threading.Event) -> tuple[str, str]:
+    """Return what the process has written to its two outputs, once it has ended."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline and not cancelled.is_set():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=0.2)
+    if cancelled.is_set():
+        raise RegistryError("the trial was cancelled")
+    raise RegistryError(f"loading and scoring took more than {DEADLINE:.0f} s", "Look at the machine.")
 
 
 def _last(text: str) -> str:

@@ -72,6 +72,9 @@ class Toy:
         }  # fmt: skip
         (self.split / "dataset.json").write_text(json.dumps(info))
 
+    def write_model(self, folder, weights):
+        (folder / "model.keras").write_text(json.dumps(weights.tolist()))
+
     def publish(
         self,
         noise=0.0,
@@ -136,7 +139,7 @@ def keras_toy(tmp_path):
 def toy(tmp_path, monkeypatch):
     """A registry whose trials run in this process, with NumPy."""
 
-    def run(folder, environment, package, rows=None, scores=None):
+    def run(folder, environment, package, rows=None, scores=None, cancelled=None):
         count, difference = 0, 0.0
         if (folder / "sample.json").exists():
             value = json.loads((folder / "sample.json").read_text())

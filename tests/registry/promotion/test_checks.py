@@ -210,3 +210,20 @@ def test_a_current_version_of_another_split_is_pointed_out(toy):
 
 def test_the_version_that_is_named_already_is_not_compared_with_itself(toy):
     assert "no current version" in outcome(toy, toy.publish(), 1)["comparison"].message
+
+
+def test_an_interrupt_ends_the_trials_that_run(toy, monkeypatch):
+    """The main thread is interrupted while it waits; the threads of the pool have to end for it to go on."""
+    toy.publish()
+    version, ended, run = toy.publish(), [], trial.run
+
+    def interrupted(folder, *args):
+        if folder.name == "version":
+            raise KeyboardInterrupt
+        ended.append(args[-1].wait(20))
+        return run(folder, *args)
+
+    monkeypatch.setattr(trial, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checks.run(toy.registry, version, 1)
+    assert ended == [True]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import threading
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -123,5 +125,12 @@ def test_how_the_process_ends_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "DEADLINE", 0.2)
     with pytest.raises(RegistryError, match="more than 0 s"):
         trial.run(tmp_path, python("exec sleep 30"), zipped)
+    monkeypatch.undo()
+    cancelled = threading.Event()
+    threading.Timer(0.3, cancelled.set).start()
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match="was cancelled"):
+        trial.run(tmp_path, python("exec sleep 30"), zipped, cancelled=cancelled)
+    assert time.monotonic() - started < 10
     good = dataclasses.asdict(trial.Outcome(3, 0.0, None, {}, 1.0))
     assert trial.run(tmp_path, python(f"echo noise; echo '{json.dumps(good)}'"), zipped).rows == 3
