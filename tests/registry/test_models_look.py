@@ -46,8 +46,9 @@ def test_an_unreadable_alias_hides_nothing_else(shell):
     (shell.root / "models/higgs/aliases/staging").write_text("seven\n")
     code, out, err = shell("list")
     assert code == 0 and "production → 1, staging → unreadable" in out and "aliases/staging: holds" in err
-    code, out, err = shell("list", "higgs")
-    assert code == 0 and "production" in out and "aliases/staging: holds" in err
+    for command in ("list", "history"):
+        code, out, err = shell(command, "higgs")
+        assert code == 0 and "production" in out and "aliases/staging: holds" in err
 
 
 def test_a_damaged_version_is_listed_as_such(shell):

@@ -50,6 +50,8 @@ def history(
     found = registry.history(name, alias, NEWEST + 1 if short and number is None else None)
     if number is not None:
         found = [event for event in found if number in (event.entry.version, event.entry.before.version)]
+    for what in reference.pointers(registry, name)[1].values():
+        tables.warn(f"{what}: which of its changes were applied is not known")
     if as_json:
         tables.print_json([event.entry.model_dump(mode="json") | {"applied": event.applied} for event in found])
         return
