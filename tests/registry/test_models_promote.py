@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dkeras_core.registry import checks as checking
-from dkeras_core.registry import marks, readonly
+from dkeras_core.registry import marks, page, readonly
 from dkeras_core.registry.checks import Check
 
 
@@ -137,6 +137,15 @@ def test_an_interruption_says_what_the_alias_names(shell, gates):
     gates["meanwhile"] = interrupt
     code, _, err = shell("promote", "higgs@2", "production")
     assert code == 130 and "interrupted; higgs@production names 1" in err
+
+
+def test_an_interruption_while_the_page_is_written_comes_too_late(shell, gates, monkeypatch):
+    def interrupt(registry):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(page, "refresh", interrupt)
+    code, out, _ = shell("promote", "higgs@2", "production")
+    assert code == 0 and out.endswith("higgs@production is 2 (was 1)\n")
 
 
 def test_a_version_that_nobody_named_is_not_promoted(shell, gates):

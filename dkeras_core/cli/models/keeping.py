@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -208,9 +209,8 @@ def _raise_failures(outcome: Outcome) -> None:
 
 
 def refresh(registry: Registry) -> None:
-    """Write the page anew, where that is allowed."""
-    try:
-        from dkeras_core.registry import page
-    except ImportError:
-        return
-    page.refresh(registry)
+    """Write the page anew, where that is allowed. What was changed stays changed, also after Ctrl-C in here."""
+    from dkeras_core.registry import page
+
+    with contextlib.suppress(KeyboardInterrupt), asking.working("writing the page"):
+        page.refresh(registry)
