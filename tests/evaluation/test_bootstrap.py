@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import rankdata
 from sklearn import metrics as oracle
 
+from dkeras_core.evaluation import bootstrap
 from dkeras_core.evaluation.bootstrap import compare, intervals
 from dkeras_core.evaluation.curves import median_significance
 from dkeras_core.evaluation.metrics import METRIC_NAMES, PLAIN, BinaryStatistics
@@ -124,6 +125,24 @@ def test_rows_beside_the_threshold_in_one_bin_are_told_apart():
     found = intervals(statistics, result, replicates=400)
     for name in ("accuracy", "recall", "weighted_accuracy", "weighted_precision"):
         assert spread(found[name]) == pytest.approx(np.sqrt(0.09 / (1000 if "acc" in name else 500)), rel=0.2), name
+
+
+def test_cells_that_are_coarse_widen_nothing_and_move_nothing(monkeypatch):
+    """With 40 cells the binned metrics are off; their intervals still lie around the exact ones."""
+    scores, _, labels, _ = models(2_000)
+    statistics, result = gathered(scores, labels)
+    fine = intervals(statistics, result)
+    monkeypatch.setattr(bootstrap, "_CELLS", 40)
+    for name, (low, high) in intervals(statistics, result).items():
+        assert spread([low, high]) == pytest.approx(spread(fine[name]), rel=0.3), name
+        assert (low + high) / 2 == pytest.approx(result[name], abs=0.25 * spread(fine[name])), name
+
+
+def test_ties_count_half_in_every_replicate():
+    scores, _, labels, _ = models(2_000)
+    statistics, result = gathered(np.where(scores > 0.5, np.float32(0.8), np.float32(0.2)), labels)
+    found = intervals(statistics, result)["roc_auc"]
+    assert spread(found) == pytest.approx(result["roc_auc_se"], rel=0.08)
 
 
 def test_what_cannot_be_told_has_no_interval():
