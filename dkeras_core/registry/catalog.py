@@ -123,6 +123,12 @@ def summaries(registry: Registry, name: str, *, deleted: bool = False) -> list[S
     return [result[number] for number in sorted(result, reverse=True)]
 
 
+def tombstone(registry: Registry, name: str, number: int) -> Summary | None:
+    """Return what a deleted version was, ``deleted`` saying when, by whom and why; None when there is no tombstone."""
+    status = registry.storage.status(registry.layout.tombstone(name, number))
+    return _tombstone(registry, status, number).version if status else None
+
+
 def tombstones(registry: Registry, name: str) -> set[int]:
     """Return the numbers of all deleted versions, in one request."""
     return set(_there(registry, name, "tombstones"))

@@ -132,7 +132,7 @@ class _Publication:
         if published is not None:
             self._remove(self._ready)
             return published
-        number = self._free()
+        number = max([0, *self._numbers, *tombstones(self._registry, self._manifest.name)]) + 1
         while True:
             version = self._registry.at(self._manifest.name, number)
             try:
@@ -150,12 +150,7 @@ class _Publication:
                 return version
             # While this process slept, another one published this number, and gc deleted it.
             self._storage.rename(version.path, self._ready)
-            self._numbers.update(self._registry.versions(self._manifest.name))
-            number = self._free()
-
-    def _free(self) -> int:
-        """Return a number above all that were there at the last look, and all that are dead."""
-        return max([0, *self._numbers, *tombstones(self._registry, self._manifest.name)]) + 1
+            number += 1
 
     def _is_dead(self, number: int) -> bool:
         try:

@@ -13,6 +13,7 @@ from dkeras_core.errors import PathExists, PathMissing, RegistryError
 from dkeras_core.paths import Layout
 from dkeras_core.registry import names
 from dkeras_core.registry.audit import Entry, Event, history
+from dkeras_core.registry.catalog import tombstone
 from dkeras_core.registry.manifest import Lineage, Manifest
 from dkeras_core.registry.pointer import Pointer
 from dkeras_core.registry.promote import ANY, AnyVersion, promote, rollback
@@ -98,8 +99,10 @@ class Registry:
         version = self.at(names.model_name(name), number)
         status = self.storage.status(version.path)
         if status is None or not status.is_dir:
-            if self.storage.exists(self.layout.tombstone(name, number)):
-                raise RegistryError(f"{version} was deleted", f"`dkeras models history {name}` tells when and by whom.")
+            gone = tombstone(self, name, number)
+            if gone is not None and gone.deleted is not None:
+                said = f"{gone.deleted.time:%Y-%m-%d %H:%M:%S} UTC by {gone.deleted.user}: {gone.deleted.reason}"
+                raise RegistryError(f"{version} was deleted at {said}", "See dkeras models list.")
             there = self.versions(name)
             said = f"the newest of its {len(there)} versions is {there[-1]}" if there else "it has no version"
             raise RegistryError(f"{name} has no version {number} [{version.path}]: {said}", "See dkeras models list.")

@@ -91,6 +91,14 @@ def test_the_number_of_a_deleted_version_is_not_used_again(place, folder):
     assert entries(place) == ["1", "3", "4"]
 
 
+def test_a_version_whose_deletion_was_begun_is_not_the_runs(place, folder):
+    for run in ("a", "b"):
+        place.registry.publish("higgs", folder, run_id=run)
+    stone = catalog.Tombstone(entry="e", version=catalog.Summary(number=1))
+    place.storage.write_bytes(place.registry.layout.tombstone("higgs", 1), stone.to_bytes())
+    assert place.registry.publish("higgs", folder, run_id="a").number == 3
+
+
 def test_a_number_that_lived_and_died_while_its_publisher_slept_is_given_back(place, folder):
     place.registry.publish("higgs", folder, run_id="a")
     first = place.registry.at("higgs", 1).path
@@ -137,18 +145,20 @@ def test_the_catalog_is_not_believed_when_it_names_a_run(place, folder):
     assert place.registry.publish("higgs", folder, run_id="b").number == 2
 
 
-def test_a_catalog_that_cannot_be_written_does_not_fail_a_publication(place, folder):
-    class Full(type(place.storage)):
+@pytest.mark.parametrize(("operation", "part"), [("write_bytes", "/catalog/"), ("status", "/versions/1")])
+def test_what_fails_after_the_commit_point_does_not_fail_a_publication(place, folder, operation, part):
+    class Failing(type(place.storage)):
         def __init__(self):
             self.__dict__ = place.storage.__dict__
 
-        def write_bytes(self, path, data, **options):
-            if "/catalog/" in path:
-                raise StorageError("the quota is exceeded")
-            super().write_bytes(path, data, **options)
+    def fail(path, *arguments, **options):
+        if part in path:
+            raise StorageError("the quota is exceeded")
+        return getattr(place.storage, operation)(path, *arguments, **options)
 
-    assert Registry(Full(), place.root).publish("higgs", folder, run_id="a").number == 1
-    assert place.registry.versions("higgs") == [1]
+    setattr(Failing, operation, staticmethod(fail))
+    assert Registry(Failing(), place.root).publish("higgs", folder, run_id="a").number == 1
+    assert place.registry.versions("higgs") == [1] and catalog.summaries(place.registry, "higgs")[0].run == "a"
 
 
 def test_eight_publishers_at_once(place, folder):
