@@ -257,12 +257,9 @@ class _Collector:
             if reason:
                 raise RegistryError(f"{version.name}@{version.number} is needed by now: {reason}", "Plan again.")
 
-        try:
+        # Another collector was faster: there is a tombstone, and to go on with its work is as good as to wait for it.
+        with contextlib.suppress(Conflict):
             commit(self._registry, entry, stone.to_bytes(), verify=verify, **timing)
-        except Conflict:
-            # Another collector was faster; to go on with its work is as good as to wait for it.
-            if not self._storage.exists(self._registry.layout.tombstone(version.name, version.number)):
-                raise
 
     def _reasons(self) -> dict[int, str]:
         """See ``needed``; read again only when an alias has changed."""
