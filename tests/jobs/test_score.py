@@ -183,6 +183,16 @@ def test_a_column_of_the_scores_name_is_refused(scoring, raw, tmp_path):
         scoring(write(raw.assign(Score=1.0), tmp_path / "in", "parquet"))
 
 
+def test_what_a_format_or_a_header_cannot_hold(scoring, raw, tmp_path):
+    source = write(raw.assign(hits=[[1, 2]] * len(raw)), tmp_path / "in", "parquet")
+    with pytest.raises(ConfigError, match="'hits' is of type array, which CSV cannot hold"):
+        scoring(source, format="csv")
+    twice = write(raw.assign(MASS=1.0), tmp_path / "twice", "csv")
+    with pytest.raises(DataError, match="'MASS' and 'mass' stands in the header twice"):
+        scoring(twice)
+    assert sorted(os.listdir(tmp_path)) == ["in", "twice"]
+
+
 def test_an_input_that_changes_meanwhile_is_refused(scoring, raw, tmp_path, monkeypatch):
     from dkeras_core.scoring import score as module
 
