@@ -12,9 +12,9 @@ from dkeras_core.exchange.averages import TailAverage
 from dkeras_core.exchange.frames import VECTOR, PeerError
 from dkeras_core.rules import Arrival, Rule
 
-SHARD = 192 * 1024
-"""Values in one shard: 768 KiB. With longer ones the sessions hand the interpreter to each other less often; shorter
-ones stay in a core's cache, and over a network the answer to one travels while the next ones come."""
+SHARD = 256 * 1024
+"""Values in one shard: 1 MiB. With longer ones the sessions hand the interpreter to each other less often; with shorter
+ones a connection needs less memory, and over a network the answer to one travels while the next ones come."""
 WHOLE = 448 * 1024
 """Values of the largest vector that is better not cut within one machine: 1.75 MiB, of 2 for a connection."""
 
