@@ -208,7 +208,7 @@ class _Collector:
             )
         versions = posixpath.dirname(version.path)
         if not self._storage.exists(self._registry.layout.tombstone(version.name, version.number)):
-            self._require_move(versions, status)
+            self._require_rights(status)
             self._bury(version, timing)
         aside = f"{versions}/.deleted-{version.number}-{secrets.token_hex(4)}"
         try:
@@ -219,26 +219,21 @@ class _Collector:
                 raise
         remove(self._storage, aside)
 
-    def _require_move(self, versions: str, version: FileStatus) -> None:
-        """Raise AccessDenied when this user could not go on after the tombstone."""
-        folder = self._storage.status(versions)
-        if self._storage.allows(versions, "wx") and (
-            not folder.mode & 0o1000 or self._rules(version) or self._rules(folder)
-        ):
-            return
-        who = f"{version.owner}, who published it" if folder.mode & 0o1000 else "a publisher"
-        raise AccessDenied(
-            f"{version.path}: this user may not move it away",
-            f"Let {folder.owner}, to whom {versions} belongs, collect it, or {who}, or an administrator.",
-        )
+    def _require_rights(self, version: FileStatus) -> None:
+        """Raise AccessDenied when this user could not go on after the tombstone.
 
-    def _rules(self, status: FileStatus) -> bool:
-        """Tell whether this user is the owner or a superuser: nobody else may set a mode, the same one either."""
-        try:
-            self._storage.set_mode(status.path, status.mode)
-        except AccessDenied:
-            return False
-        return True
+        The folder above has to be writable. The version belongs to its publisher, whom a sticky bit above protects, and
+        who alone may make its folders writable again, which HDFS and Linux ask for before they delete what is in them.
+        """
+        if self._storage.allows(posixpath.dirname(version.path), "wx"):
+            # Only the owner and superusers may set a mode, the same one too.
+            with contextlib.suppress(AccessDenied):
+                self._storage.set_mode(version.path, version.mode)
+                return
+        raise AccessDenied(
+            f"{version.path}: this user may not delete it",
+            f"Let {version.owner}, who published it, or an administrator collect it.",
+        )
 
     def _bury(self, version: Doomed, timing: Mapping[str, float]) -> None:
         """Write the tombstone, from which on the version is deleted."""
