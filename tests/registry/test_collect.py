@@ -380,3 +380,26 @@ def test_who_could_not_delete_a_version_writes_no_tombstone(webhdfs, hadoop, fol
         assert [status.name for status in webhdfs.list(f"{model}/versions")] == ["3"]
     finally:
         webhdfs.delete(root, recursive=True)
+
+
+@pytest.mark.cluster
+def test_a_job_marks_and_collects_through_its_jvm_what_webhdfs_reads(jvm, webhdfs, folder, tmp_path):
+    root = f"/tmp/collect-{tmp_path.name}"
+    inside, outside = Registry(jvm, f"{jvm.url}{root}"), Registry(webhdfs, root)
+    try:
+        for run in ("a", "b", "c"):
+            inside.publish("higgs", folder, run_id=run)
+        marks.tag(inside, "higgs", 2, {"owner": "anna"})
+        marks.archive(inside, "higgs", 1, "old")
+        assert catalog.summaries(outside, "higgs") == catalog.summaries(inside, "higgs")
+        found = plan(inside)
+        assert found == plan(outside) and [version.number for version in found.versions] == [1]
+        webhdfs.mkdirs(f"{outside.layout.versions('higgs')}/.staging-d-1")
+        outcome = collect.carry_out(inside, plan(inside, stale_after=NOW))
+        assert outcome.deleted == ["higgs@1"] and len(outcome.cleared) >= 1 and outcome.failed == []
+        assert [status.name for status in webhdfs.list(outside.layout.versions("higgs"))] == ["2", "3"]
+        newest, tagged, gone = catalog.summaries(outside, "higgs", deleted=True)
+        assert newest.tags == {} and tagged.tags == {"owner": "anna"}
+        assert gone.deleted.entry == outside.history("higgs")[0].entry.id and gone.archived.reason == "old"
+    finally:
+        webhdfs.delete(root, recursive=True)
