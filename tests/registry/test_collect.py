@@ -130,6 +130,18 @@ def test_what_is_promoted_after_the_plan_stays(registry):
     assert registry.production("higgs").verify() == [] and registry.versions("higgs") == [2, 4, 5]
 
 
+def test_what_is_promoted_while_it_collects_stays(registry):
+    def progress(line):
+        if line.startswith("higgs@2"):
+            registry.promote("higgs", 2, "production")
+            registry.promote("higgs", 3, "production")
+
+    outcome = collect.carry_out(registry, plan(registry), progress=progress)
+    assert outcome.deleted == ["higgs@1"] and [what for what, _ in outcome.failed] == ["higgs@2", "higgs@3"]
+    assert "production could be rolled back to it" in str(outcome.failed[0][1])
+    assert registry.rollback("higgs", "production").version == 2
+
+
 def test_a_promotion_that_wins_the_lease_saves_the_version(registry):
     """The alias moves after gc has looked and before it holds the lease; and the other way round."""
 

@@ -133,9 +133,16 @@ def test_taggers_at_once_lose_nothing(registry):
 
 
 def test_who_always_loses_is_told(registry, monkeypatch):
-    monkeypatch.setattr(marks, "commit", lambda *arguments, **options: (_ for _ in ()).throw(Conflict("moved")))
+    tried = []
+
+    def commit(registry, entry, content, **options):
+        tried.append(entry.id)
+        raise Conflict("moved")
+
+    monkeypatch.setattr(marks, "commit", commit)
     with pytest.raises(Conflict):
         marks.tag(registry, "higgs", 1, {"a": "b"})
+    assert len(set(tried)) == 5
 
 
 def test_a_mark_of_a_later_release(registry):
