@@ -6,6 +6,7 @@ rename, under the lease, with an entry in the audit (change.py).
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC
@@ -57,17 +58,17 @@ class Mark(BaseModel):
     @classmethod
     def from_bytes(cls, data: bytes, path: str) -> Self:
         """Read a mark; RegistryError, naming ``path``, when it is damaged or of a format to come."""
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found = json.loads(data)["format"]
+            if found > FORMAT:
+                said = f"is of format {found}, this dkeras reads {FORMAT}"
+                raise RegistryError(f"{path}: {said}", "Use a newer dkeras.")
         try:
-            mark = cls.model_validate_json(data)
+            return cls.model_validate_json(data)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
             raise RegistryError(f"{path}: {place}: {first['msg']}", "Restore it from a backup.") from error
-        if mark.format > FORMAT:
-            raise RegistryError(
-                f"{path}: is of format {mark.format}, this dkeras reads {FORMAT}", "Use a newer dkeras."
-            )
-        return mark
 
 
 def read(registry: Registry, name: str, number: int) -> Mark:

@@ -150,7 +150,11 @@ def test_a_mark_of_a_later_release(registry):
     registry.storage.write_bytes(path, b'{"format": 1, "entry": null, "tags": {"a": "b"}, "stars": 5}')
     assert marks.tag(registry, "higgs", 1, {"a": "c"}).tags == {"a": "c"}
     assert json.loads(registry.storage.read_bytes(path))["stars"] == 5
-    for content, said in ((b'{"format": 2}', "is of format 2"), (b"[]", "marks/1.json"), (b'{"tags": 1}', "tags")):
+    for content, said in (
+        (b'{"format": 2, "tags": []}', "is of format 2"),
+        (b"[]", "marks/1.json"),
+        (b'{"tags": 1}', "tags"),
+    ):
         registry.storage.write_bytes(path, content, overwrite=True)
         with pytest.raises(RegistryError, match=said):
             marks.read(registry, "higgs", 1)
