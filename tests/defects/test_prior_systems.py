@@ -85,7 +85,7 @@ def test_the_last_partial_batch_is_trained(run, rows_of):
 
 def test_a_slow_disk_is_not_the_end_of_the_data(spooled, monkeypatch):
     monkeypatch.setattr(feed_module, "_DEADLINE", 0.05)
-    feed = Feed(spooled(500), batch_size=32, communication_period=4, seed=1)
+    feed = Feed(spooled(500), batch_size=32, communication_period=4, seed=1, prefetch=2)
     shuffled = feed._shuffled
 
     def slowly(*arguments):
