@@ -55,7 +55,7 @@ def shell(tmp_path, folder, capsys, monkeypatch):
     from dkeras_core.cli.app import run
 
     registry = Registry(LocalStorage(), str(tmp_path / "root"))
-    metrics = {"roc_auc": 0.912345, "rows": 1000, "intervals": {"roc_auc": [0.9, 0.92]}}
+    metrics = {"roc_auc": 0.912345, "rows": 1000, "threshold": 0.5, "intervals": {"roc_auc": [0.9, 0.92]}}
     registry.publish("higgs", folder, run_id="run-1", lineage={"pipeline": "p.yaml"}, metrics=metrics)
     registry.publish("higgs", folder, run_id="run-2")
     registry.promote("higgs", 1, "production", reason="first")

@@ -91,16 +91,23 @@ def test_show(shell):
 
 def test_compare(shell, folder):
     (folder / "empty").write_bytes(b"x")
-    metrics = {"roc_auc": 0.9, "log_loss": 0.3, "rows": 999}
+    metrics = {"roc_auc": 0.9, "log_loss": 0.3, "rows": 999, "threshold": 0.5}
     shell.registry.publish("higgs", folder, run_id="run-3", lineage={"data_fingerprint": "f"}, metrics=metrics)
     code, out, err = shell("compare", "higgs@3")
     (line,) = [line for line in out.splitlines() if line.startswith("roc_auc")]
     assert code == 0 and line.split() == ["roc_auc", "0.9000", "0.9123", "0.9000", "–", "0.9200", "−0.0123", "worse"]
-    assert "rows" in out and "log_loss" not in out and "different data" in err
+    assert "rows" in out and "threshold" not in out and "log_loss" not in out and "different data" in err
     found = json.loads(shell("compare", "higgs@3", "higgs@1", "--json")[1])
     assert found["metrics"]["roc_auc"]["better"] is False and found["metrics"]["rows"]["better"] is None
     assert not found["same_data"] and found["lineage"]["pipeline"] == [None, "p.yaml"]
     assert found["files"] == {"changed": ["empty"], "only_higgs@3": [], "only_higgs@1": []}
+
+
+def test_a_narrow_comparison_shows_the_intervals_of_both_or_of_none(shell, folder):
+    metrics = {"roc_auc": 0.9, "intervals": {"roc_auc": [0.89, 0.91]}}
+    shell.registry.publish("higgs", folder, run_id="run-3", metrics=metrics)
+    found = [shell("compare", "higgs@3", width=width)[1].count("0.9000 – 0.9200") for width in (120, 80, 60)]
+    assert found == [1, 0, 0] and "0.8900 – 0.9100" not in shell("compare", "higgs@3", width=80)[1]
 
 
 @pytest.mark.parametrize(("mine", "better"), [(0.29, True), (0.31, False), (0.3, None)])

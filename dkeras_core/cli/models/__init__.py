@@ -1,7 +1,7 @@
 """`dkeras models`: the registry from a shell.
 
-One module a group of commands: listing, showing and events read; moving changes aliases; keeping marks and deletes;
-content reads whole versions; rights sets up who may do what.
+One module a group of commands: listing, showing, comparing and events read; moving changes aliases; keeping marks and
+deletes; content reads whole versions; rights sets up who may do what.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import typer
 
-from dkeras_core.cli.models import content, events, keeping, listing, moving, rights, showing
+from dkeras_core.cli.models import comparing, content, events, keeping, listing, moving, rights, showing
 
 _EXIT_CODES = (
     "Exit codes: 0 done; 2 wrong arguments; 4 HDFS refused or failed; 5 no cluster; 7 damaged, or refused by the "
@@ -29,7 +29,7 @@ _PANELS = {
     "Look": {
         "list": listing.list_,
         "show": showing.show,
-        "compare": showing.compare,
+        "compare": comparing.compare,
         "history": events.history,
         "verify": content.verify,
     },

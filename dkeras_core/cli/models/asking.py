@@ -46,5 +46,11 @@ def working(title: str) -> Iterator[Callable[[str], None]]:
         begun = time.monotonic()
         yield lambda text: say(text) if time.monotonic() - begun > QUIET else None
         return
-    with stderr().status(Text(safe(title))) as display:
-        yield lambda text: display.update(Text(f"{safe(title)}: {safe(text)}"))
+    with stderr().status(_one_line(title)) as display:
+        yield lambda text: display.update(_one_line(f"{title}: {text}"))
+
+
+def _one_line(text: str) -> Text:
+    line = Text(safe(text))
+    line.truncate(stderr().width - 4, overflow="ellipsis")  # the spinner stands before it
+    return line

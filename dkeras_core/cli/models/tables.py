@@ -32,8 +32,8 @@ GOOD, WARN, BAD = ("✓", "green"), ("!", "yellow"), ("✗", "red")
 class Column:
     """A column of a table.
 
-    ``rank`` 0 is always shown; of the others the highest goes first when the terminal is too narrow. A ``flexible``
-    column holds texts of any length, which are folded.
+    ``rank`` 0 is always shown; of the others those of the highest rank go first, together, when the terminal is too
+    narrow. A ``flexible`` column holds texts of any length, which are folded.
     """
 
     heading: str
@@ -84,7 +84,8 @@ def _fitting(
         return sum(_width(columns[at], at, cells, header, FLEXIBLE) + GAP for at in shown) - GAP
 
     while needed() > width and any(columns[at].rank for at in shown):
-        shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
+        highest = max(columns[at].rank for at in shown)
+        shown = [at for at in shown if columns[at].rank != highest]
     return shown, [at for at in filled if at not in shown]
 
 
