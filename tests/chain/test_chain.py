@@ -31,7 +31,7 @@ def test_it_ends_with_the_path_of_the_version(first, webhdfs):
     assert first.published.endswith(f"{ROOT}/models/higgs/versions/1")
     names = {status.name for status in webhdfs.list(first.published)}
     assert {"model.keras", "saved_model.pb", "variables", "features", "features.json", "manifest.json"} <= names
-    assert {"report.html", "metrics.json", "pipeline.yaml"} <= names
+    assert {"report.html", "metrics.json", "pipeline.yaml", "signature.json", "sample.json"} <= names
 
 
 def test_every_row_is_accounted_for(first, result_of):
@@ -146,3 +146,6 @@ def test_steps_alone_go_on_with_each_other(dkeras, second, webhdfs, newest_run, 
     first = min(run.path for run in webhdfs.list(f"{ROOT}/runs") if run.name.startswith("higgs-"))
     before = json.loads(webhdfs.read_bytes(f"{first}/metrics.json"))["challenger"]
     assert metrics["champion"]["roc_auc"] == pytest.approx(before["roc_auc"], abs=1e-6)
+    low, high = metrics["comparison"]["roc_auc"]["interval"]
+    assert low < metrics["challenger"]["roc_auc"] - metrics["champion"]["roc_auc"] < high
+    assert metrics["champion"]["intervals"]["roc_auc"][0] < before["roc_auc"]
