@@ -9,6 +9,7 @@ import pytest
 
 from dkeras_core.cli import app, console
 from dkeras_core.cli.app import run
+from dkeras_core.cli.models import comparing
 from dkeras_core.registry import Registry, marks
 from dkeras_core.registry.audit import Entry
 
@@ -108,6 +109,14 @@ def test_a_narrow_comparison_shows_the_intervals_of_both_or_of_none(shell, folde
     shell.registry.publish("higgs", folder, run_id="run-3", metrics=metrics)
     found = [shell("compare", "higgs@3", width=width)[1].count("0.9000 – 0.9200") for width in (120, 80, 60)]
     assert found == [1, 0, 0] and "0.8900 – 0.9100" not in shell("compare", "higgs@3", width=80)[1]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "apart"),
+    [([(1, 3), (2, 4)], False), ([(1, 2), (3, 4)], True), ([(3, 4), (1, 2)], True), ([None, (1, 2)], False)],
+)
+def test_what_may_be_chance_has_no_colour(intervals, apart):
+    assert comparing._apart(intervals) is apart
 
 
 @pytest.mark.parametrize(("mine", "better"), [(0.29, True), (0.31, False), (0.3, None)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -121,7 +121,8 @@ def _show_metrics(first: Shown, second: Shown, metrics: Mapping[str, Mapping[str
         values = found["values"]
         if name not in METRIC_NAMES and math.isclose(*values, rel_tol=1e-9):
             continue  # a count of the same rows
-        judged = {True: Text("better", "green"), False: Text("worse", "red"), None: None}[found["better"]]
+        colour = {True: "green", False: "red", None: ""}[found["better"]] if _apart(found["intervals"]) else ""
+        judged = Text({True: "better", False: "worse", None: ""}[found["better"]], colour)
         rows.append(
             (
                 name,
@@ -137,6 +138,12 @@ def _show_metrics(first: Shown, second: Shown, metrics: Mapping[str, Mapping[str
         tables.show(columns, rows)
     else:
         tables.line(f"{first.version} and {second.version} have no metric in common")
+
+
+def _apart(intervals: Sequence[Sequence[float] | None]) -> bool:
+    """Whether two intervals are known and do not overlap: what may be chance has no colour."""
+    first, second = intervals
+    return bool(first and second) and (first[0] > second[1] or second[0] > first[1])
 
 
 def _title(shown: Shown) -> str:
