@@ -1,5 +1,6 @@
 """`dkeras score` on real HDFS and YARN: rows and scores, what is refused, a worker that dies, Ctrl-C."""
 
+import copy
 import importlib.util
 import json
 import os
@@ -191,3 +192,37 @@ def test_a_worker_that_is_killed_costs_no_row(dkeras, tiny, hadoop, webhdfs, tmp
     assert process.returncode == 0, out + err
     found, _ = read(webhdfs, f"{ROOT}/shot", tmp_path / "shot")
     assert sorted(found["id"]) == list(range(3000))
+
+
+def test_who_may_only_read_the_models_can_score(dkeras, tiny, scored, webhdfs):
+    """As docs/permissions.md says: write is needed in runs and beside the output, nowhere else."""
+    visitor = copy.copy(dkeras)
+    visitor.env = {**dkeras.env, "HADOOP_USER_NAME": "visitor"}
+    webhdfs.set_mode(f"{ROOT}/runs", 0o1777)
+    webhdfs.mkdirs("/visitors", mode=0o1777)
+    refused = visitor("score", "-m", "tiny", f"{ROOT}/incoming", f"{ROOT}/visited", *SMALL)
+    assert refused.code == 4 and "visitor" in refused.err and f"{ROOT}" in refused.err, refused.err
+    outcome = visitor("score", "-m", "tiny", f"{ROOT}/incoming", "/visitors/scored", *SMALL)
+    assert outcome.code == 0, outcome.err
+    assert webhdfs.status("/visitors/scored").owner == "visitor"
+    assert json.loads(webhdfs.read_bytes("/visitors/scored/_dkeras.json"))["user"] == "visitor"
+    assert [status.name for status in webhdfs.list("/visitors")] == ["scored"]
+    nothing_left(webhdfs, "visited")
+
+
+def test_rows_of_hdfs_are_scored_without_yarn(dkeras, tiny, hadoop, webhdfs, tmp_path, monkeypatch):
+    monkeypatch.setitem(dkeras.env, "XDG_CACHE_HOME", str(tmp_path / "cache"))
+    from dkeras_core.yarn.hadoop_config import HadoopConfig
+
+    url = HadoopConfig.load(hadoop.conf_dir).default_fs
+    source = f"{url}{ROOT}/incoming"
+    outcome = dkeras("score", "-m", "tiny@production", "--root", ROOT, "--local", source, str(tmp_path / "here"))
+    assert outcome.code == 0, outcome.err
+    assert len(pd.concat([pd.read_csv(part) for part in (tmp_path / "here").glob("part-*")])) == 3000
+    there = f"{url}{ROOT}/from-here"
+    outcome = dkeras("score", "-m", "tiny", "--root", ROOT, "--local", str(tmp_path / "here"), there, "--column", "b")
+    assert outcome.code == 0, outcome.err
+    found, _ = read(webhdfs, f"{ROOT}/from-here", tmp_path / "back")
+    assert np.allclose(found["b"], found["score"], atol=1e-6)
+    nothing_left(webhdfs, "none")
+    assert live(hadoop) == []
