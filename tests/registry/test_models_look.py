@@ -157,13 +157,12 @@ def test_a_terminal_obeys_no_text_of_other_people(shell):
 
 def test_a_terminal_that_knows_no_arrow_gets_a_question_mark(shell, monkeypatch):
     written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "latin-1"))
-    monkeypatch.setattr(sys, "argv", ["dkeras", "models", "list", "--root", f"file://{shell.root}"])
     console.stdout.cache_clear()
-    with pytest.raises(SystemExit) as end:
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as end:
+        patched.setattr(sys, "stdout", io.TextIOWrapper(written, "latin-1", write_through=True))
+        patched.setattr(sys, "argv", ["dkeras", "models", "list", "--root", f"file://{shell.root}"])
         app.main()
     console.stdout.cache_clear()
-    sys.stdout.flush()
     assert not end.value.code and b"production ? 1" in written.getvalue()
 
 
