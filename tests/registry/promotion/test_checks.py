@@ -176,7 +176,7 @@ def test_other_rows_than_those_of_the_run_are_noticed(toy):
 def test_without_lineage_there_is_nothing_to_compare_on(toy):
     toy.publish()
     found = outcome(toy, toy.publish(lineage={"data_fingerprint": None}), 1)
-    assert failed(found) == ["comparison", "significance"] and "lineage" in found["comparison"].message
+    assert failed(found) == ["comparison", "significance"] and "names no data set" in found["comparison"].message
 
 
 def test_a_damaged_current_version_is_named(toy):
