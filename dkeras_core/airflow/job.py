@@ -1,0 +1,258 @@
+"""The operator that runs steps of a pipeline as one YARN application (docs/airflow.md: How a task behaves)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+)
+
+from dkeras_core.airflow import links, tags, trigger
+from dkeras_core.airflow.call import Call
+from dkeras_core.airflow.trigger import ApplicationTrigger
+from dkeras_core.airflow.work import Work
+from dkeras_core.config import Pipeline
+from dkeras_core.errors import ConfigError, DataError, DkerasError, GateFailed
+
+STEPS = ("preprocess", "train", "evaluate", "publish")
+APPLICATION = "application"
+"""XCom that holds the application's id, from its submission on."""
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_HOPELESS = (ConfigError, DataError, GateFailed)  # trying again would end the same way
+_GRACE = timedelta(minutes=5)  # the trigger keeps the deadline; Airflow's own counts only when that one is gone
+_SIGTERM_DEADLINE = 4.0  # Airflow kills the process 5 s after SIGTERM
+
+
+class DkerasJobOperator(BaseOperator):
+    """Runs steps of a pipeline as one application, which is followed without a worker slot.
+
+    Returns ``{"run", "application", "steps", "published", "version", "metrics"}``.
+
+    Parameters
+    ----------
+    pipeline : str
+        Pipeline file; a relative path is looked for in the checkout, too.
+    steps : sequence of str, optional
+        Which of preprocess, train, evaluate, publish; all by default.
+    run : str, optional
+        Run id; by default that of the DAG run, which all its tasks share.
+    overrides : sequence of str
+        ``key=value`` pairs over the pipeline file.
+    queue_name : str, optional
+        YARN queue instead of the pipeline's (``queue`` is Airflow's own word for the workers').
+    data : str, optional
+        Local file that is uploaded and read as input.
+    again : bool
+        Work again in a run that is published already.
+    poll : float
+        Seconds between two looks at the application.
+
+    ``execution_timeout`` counts from the start of a try, waiting included.
+    """
+
+    template_fields: Sequence[str] = ("pipeline", "steps", "run", "overrides", "queue_name", "data", "again")
+    operator_extra_links = links.LINKS
+    ui_color = "#e8f0fe"
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        steps: Sequence[str] | str | None = None,
+        run: str | None = None,
+        overrides: Sequence[str] | str = (),
+        queue_name: str | None = None,
+        data: str | None = None,
+        again: bool | str = False,
+        poll: float = trigger.POLL,
+        **settings: Any,
+    ):
+        super().__init__(**settings)
+        self.pipeline, self.steps, self.run, self.overrides = pipeline, steps, run, overrides
+        self.queue_name, self.data, self.again, self.poll = queue_name, data, again, poll
+        self._work: Work | None = None
+        self._call: Call | None = None
+        self._killed = False
+
+    def execute(self, context) -> dict:
+        """Find what earlier tries have left, submit where nothing is, and wait in the triggerer."""
+        try:
+            self._begin(context)
+            return self._execute(context)
+        except DkerasError as error:
+            raise self._failure(context, error) from error
+
+    def execute_complete(self, context, event: dict[str, str], adopted: bool = False) -> dict:
+        """Go on when the trigger has fired: the truth is in HDFS."""
+        try:
+            self._begin(context)
+            return self._complete(context, event, adopted)
+        except DkerasError as error:
+            raise self._failure(context, error) from error
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context):
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralTimeout, TaskDeferralError) as error:
+            # Nobody follows the application any more. Another try takes it over; after the last one it must not go on.
+            try:
+                self._begin(context)
+                if isinstance(error, TaskDeferralTimeout) or self._last(context):
+                    self._work.end(self.log.warning)
+            except DkerasError as refused:
+                self.log.error("the application may still run: %s", refused)
+            raise
+
+    def on_kill(self) -> None:
+        """End what this task has on the cluster; Airflow calls it in the task's process, and leaves 5 s for it."""
+        self._killed = True
+        until = time.monotonic() + _SIGTERM_DEADLINE
+        if self._work is None:
+            return
+        for _ in range(2):  # a submission under way may have an application by the time that it has ended
+            try:
+                self._work.end(self.log.warning, timeout=max(0.5, until - time.monotonic()))
+            except DkerasError as error:
+                self.log.error("the application may still run: %s", error)
+            if self._call is None or self._call.stop(max(0.0, until - 1.0 - time.monotonic())):
+                break
+
+    def _execute(self, context) -> dict:
+        ti, work = context["ti"], self._work
+        # The first try of all and the first after a clear begin anew; the others go on with what there is.
+        fresh = ti.try_number == ti.max_tries - self.retries + 1
+        if fresh:
+            work.end(self.log.warning)
+            work.forget()
+        elif there := work.adopt(self.log.warning):
+            self.log.info("taking over %s, which an earlier try has submitted", there.id)
+            self._wait(context, there.id, adopted=True)
+        elif result := work.finished():
+            self.log.info("%s has done this work for an earlier try", result["application"])
+            return self._summary(context, result)
+        if not self._again() and (result := work.published()):
+            self.log.info("run %s is published: its steps are done for good (again=True works on it)", work.run)
+            return self._summary(context, result)
+        self._submit(context)
+
+    def _submit(self, context) -> NoReturn:
+        work, ti = self._work, context["ti"]
+        work.own({"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "index": ti.map_index})
+        with Call(self._arguments()) as self._call:
+            answer = self._call.result(self.log.info)
+        self._call = None
+        if self._killed:
+            raise AirflowException("ended while submitting")
+        self._wait(context, answer["application"], adopted=answer["adopted"])
+
+    def _wait(self, context, application: str, *, adopted: bool) -> NoReturn:
+        ti, work = context["ti"], self._work
+        ti.xcom_push(key=APPLICATION, value=application)
+        shown = links.addresses(work.place, application, work.folder, report=work.has_report())
+        links.push(ti, shown)
+        self.log.info("run %s, %s: %s %s", work.run, ", ".join(work.steps), application, shown[links.YarnLink.name])
+        limit = self.execution_timeout
+        deadline = ti.start_date.timestamp() + limit.total_seconds() if limit else None
+        self.defer(
+            trigger=ApplicationTrigger(application, work.run, work.root, deadline, self.poll),
+            method_name="execute_complete",
+            kwargs={"adopted": adopted},
+            timeout=max(limit, timedelta(0)) + _GRACE if limit else None,
+        )
+
+    def _complete(self, context, event: dict[str, str], adopted: bool) -> dict:
+        work, application = self._work, event["application"]
+        if event["end"] == trigger.TIMEOUT:
+            work.end(self.log.warning)
+            work.tidy()
+            raise AirflowTaskTimeout(f"not done after {self.execution_timeout}: {event['message']}")
+        if event["end"] == trigger.SILENT:
+            raise DkerasError(event["message"])
+        view = work.look(application)
+        if view.result is None:
+            # It was ended as one of two, or by the end of an earlier try: others may do the work, or have done it.
+            if there := work.adopt(self.log.warning):
+                self.log.info("%s has ended, and %s does its work", application, there.id)
+                self._wait(context, there.id, adopted=True)
+            if result := work.finished():
+                return self._summary(context, result)
+            if adopted and view.app is not None and view.app.state == "KILLED":
+                self.log.info("%s was killed for an earlier try; submitting anew", application)
+                self._submit(context)
+        result = work.conclude(view, application, self.log.error)
+        work.tidy()
+        return self._summary(context, result)
+
+    def _summary(self, context, result: dict) -> dict:
+        work, ti = self._work, context["ti"]
+        if result.get("application"):
+            ti.xcom_push(key=APPLICATION, value=result["application"])
+            report = work.has_report()
+            links.push(ti, links.addresses(work.place, result["application"], work.folder, report=report))
+        made = {key: result.get(key) for key in ("application", "published", "version", "metrics")}
+        if made["published"]:
+            self.log.info("published %s", made["published"])
+        return {"run": work.run, "steps": list(work.steps), **made}
+
+    def _failure(self, context, error: DkerasError) -> AirflowException:
+        """What the task ends with; after the last try nothing of it is left alive."""
+        self.log.error("%s: %s", type(error).__name__, error)
+        hopeless = isinstance(error, _HOPELESS)
+        if self._work is not None and (hopeless or self._last(context)):
+            try:
+                self._work.end(self.log.warning)
+                self._work.tidy()
+            except DkerasError as refused:
+                self.log.error("an application may still run: %s", refused)
+        return (AirflowFailException if hopeless else AirflowException)(f"{type(error).__name__}: {error}")
+
+    def _last(self, context) -> bool:
+        return context["ti"].try_number > context["ti"].max_tries
+
+    def _begin(self, context) -> None:
+        """Read the settings, now that their templates are filled in."""
+        if self._work is not None:
+            return
+        ti, dag_run = context["ti"], context["dag_run"]
+        pipeline = Pipeline.load(self._path(), self._overrides())
+        moment = dag_run.logical_date or dag_run.run_after
+        run = self.run or tags.run_id(pipeline.name, ti.dag_id, ti.run_id, moment)
+        tag = tags.task_tag(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        self._work = Work(pipeline.root, run, tag, self._steps())
+
+    def _arguments(self) -> list[str]:
+        work = self._work
+        given = ["submit", str(self._path()), "--run", work.run, "--tag", work.tag, "--detach", "--json"]
+        given += [part for step in work.steps for part in ("--step", step)]
+        given += [part for one in self._overrides() for part in ("--set", one)]
+        given += ["--data", self.data] if self.data else []
+        return [*given, "--name", f"dkeras {work.run} {','.join(work.steps)}"]
+
+    def _path(self) -> Path:
+        path = Path(self.pipeline)
+        return path if path.is_absolute() or path.exists() else _CHECKOUT / path
+
+    def _steps(self) -> tuple[str, ...]:
+        asked = [self.steps] if isinstance(self.steps, str) else list(self.steps or STEPS)
+        unknown = sorted(set(asked) - set(STEPS))
+        if unknown:
+            raise ConfigError(f"unknown step {', '.join(unknown)}", f"steps are {', '.join(STEPS)}")
+        return tuple(step for step in STEPS if step in asked)
+
+    def _overrides(self) -> list[str]:
+        given = [self.overrides] if isinstance(self.overrides, str) else list(self.overrides or ())
+        return [one for one in given if one] + ([f"resources.queue={self.queue_name}"] if self.queue_name else [])
+
+    def _again(self) -> bool:
+        """Templates give text."""
+        return str(self.again).strip().lower() in ("true", "1", "yes")

@@ -1,0 +1,110 @@
+"""Follows an application without holding a worker slot, and ends it when a person acts on the waiting task.
+
+Airflow cancels a trigger for three reasons, and tells them apart by halves. On a shutdown or crash of the triggerer
+``on_kill`` is not called, and the trigger begins anew elsewhere with the same arguments. When a person clears the task
+or marks it, ``on_kill`` is called; it is called as well when another triggerer has taken the trigger over, because this
+one was silent for too long. Only the task's state tells the last two apart: a task that is still deferred is not dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from dkeras_core.airflow.telling import Telling
+from dkeras_core.cli import place
+from dkeras_core.errors import ClusterError, DkerasError
+from dkeras_core.paths import Layout
+from dkeras_core.yarn.follow import Watch
+
+POLL = 2.0
+ENDED, TIMEOUT, SILENT = "ended", "timeout", "silent"
+_KILL_DEADLINE = 25.0  # Airflow gives on_kill 30 s
+_RETRY = 1.0
+
+
+class ApplicationTrigger(BaseTrigger):
+    """Fires once: ``{"application": id, "end": "ended" | "timeout" | "silent", "message": text}``.
+
+    Parameters
+    ----------
+    application, run, root : str
+        What is followed: its id, the run it works for, and the bundle's root folder.
+    deadline : float, optional
+        Unix time at which the application is killed.
+    poll : float
+        Seconds between two looks.
+    """
+
+    def __init__(self, application: str, run: str, root: str, deadline: float | None = None, poll: float = POLL):
+        super().__init__()
+        self.application, self.run_name, self.root = application, run, root
+        self.deadline, self.poll = deadline, poll
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        settings = {"application": self.application, "run": self.run_name, "root": self.root}
+        settings |= {"deadline": self.deadline, "poll": self.poll}
+        return f"{type(self).__module__}.{type(self).__qualname__}", settings
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        watch = await asyncio.to_thread(self._watch)
+        telling = Telling(self.log.info)
+        end, message = ENDED, ""
+        while True:
+            if self.deadline is not None and time.time() > self.deadline:
+                end, message = TIMEOUT, await asyncio.to_thread(self._end)
+                break
+            try:
+                view = await asyncio.to_thread(watch.look)
+            except ClusterError as error:  # nobody has answered for many minutes
+                end, message = SILENT, str(error)
+                break
+            telling.tell(view)
+            if watch.ended:
+                break
+            await asyncio.sleep(self.poll)
+        yield TriggerEvent({"application": self.application, "end": end, "message": message})
+
+    async def on_kill(self) -> None:
+        if await self._still_deferred():
+            self.log.info("another triggerer follows %s now", self.application)
+            return
+        self.log.info("the task was cleared or marked: ending %s", self.application)
+        self.log.info(await asyncio.to_thread(self._end))
+
+    def _watch(self) -> Watch:
+        found = place.find(self.root)
+        return Watch(found.rm, self.application, found.storage, Layout(self.root).run(self.run_name))
+
+    def _end(self) -> str:
+        """Kill the application and say how it ended; a ResourceManager that is silent is asked again."""
+        until = time.monotonic() + _KILL_DEADLINE
+        while True:
+            try:
+                found = place.find(self.root)
+                app = found.rm.kill(self.application, timeout=max(1.0, until - time.monotonic()))
+                return f"{app.id} is {app.state}"
+            except DkerasError as error:
+                if time.monotonic() + _RETRY > until:
+                    return f"{self.application} may still run: {error}"
+            time.sleep(_RETRY)
+
+    async def _still_deferred(self) -> bool:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+        from asgiref.sync import sync_to_async
+
+        ti = self.task_instance
+        if ti is None:
+            return False
+        with contextlib.suppress(Exception):  # not knowing is no reason to let it run on
+            index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
+            found = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index
+            )
+            return "deferred" in (found.get(ti.run_id) or {}).values()
+        return False
