@@ -68,6 +68,9 @@ def test_a_version_cannot_be_changed(registry, small):
 
 def test_a_tree_is_removed_with_its_read_only_folders(registry, small):
     version = registry.publish("higgs", small, run_id="a")
+    with pytest.raises(AccessDenied):
+        readonly.remove(registry.storage, f"{version.path}/model.keras")  # a file alone stays locked
+    assert registry.storage.status(f"{version.path}/model.keras").mode == 0o444
     assert readonly.remove(registry.storage, version.path) is True
     assert registry.versions("higgs") == []
     assert readonly.remove(registry.storage, version.path) is False
