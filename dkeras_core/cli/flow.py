@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dkeras_core.config import Pipeline
 from dkeras_core.errors import ClusterError, ConfigError, DataError, DkerasError, StorageError
 from dkeras_core.paths import Layout
 from dkeras_core.yarn import doctor
+from dkeras_core.yarn.adoption import adopt
 from dkeras_core.yarn.answers import LIVE_STATES, Application
 from dkeras_core.yarn.package import package
 from dkeras_core.yarn.sizing import containers
@@ -37,14 +39,28 @@ class Request:
     name: str | None = None
     named_run: bool = False
     """Whether the user named the run; a step alone looks for the run it belongs to otherwise."""
+    tag: str | None = None
+    """Names the work, for submitters that may be repeated: a live application with this tag is taken for it."""
 
     @property
     def run_folder(self) -> str:
         return Layout(self.pipeline.root).run(self.run_id)
 
 
-def launch(request: Request, steps: Steps) -> tuple[Place, Application, Request]:
-    """Make everything ready, submit, and return the cluster, the accepted application and the request with its run.
+@dataclass(frozen=True)
+class Launched:
+    """An accepted application: where, for which request (with its run), and whether somebody else submitted it."""
+
+    place: Place
+    app: Application
+    request: Request
+    adopted: bool = False
+
+
+def launch(request: Request, steps: Steps) -> Launched:
+    """Make everything ready, submit, and return the accepted application.
+
+    A request with a tag takes over a live application with that tag, also one that comes up during the submission.
 
     Raises
     ------
@@ -54,18 +70,27 @@ def launch(request: Request, steps: Steps) -> tuple[Place, Application, Request]
     own = own_files(request)
     found, archive, digest = prepare(request, steps)
     request, carried = earlier.resolve(found.storage, request)
+    if request.tag and (there := adopt(found.rm, request.tag)):
+        return Launched(found, there, request, adopted=True)
     refuse_second(found, request)
-    with cleaned_up(found, request.pipeline.root, request.run_id):
+    # Tagged work may have other submitters, and its run holds what they made: only what this one submits is ended.
+    alone = cleaned_up(found, request.pipeline.root, request.run_id)
+    with contextlib.nullcontext() if request.tag else alone:
         uris = upload(found, request, archive, digest, steps)
         for name, content in carried.files.items():
             found.storage.write_atomic(f"{request.run_folder}/{name}", content)
         with steps.step("submit") as step:
-            step.detail = "starting spark-submit"
+
+            def say(text: str) -> None:
+                step.detail = text
+
+            say("starting spark-submit")
             submission = describe(found, request, own, *uris)
-            log = BUILD / "runs" / request.run_id / "spark-submit.log"
-            app = submit(submission, found.rm, log, progress=lambda text: setattr(step, "detail", text))
-            step.detail = app.id
-    return found, app, request
+            log = BUILD / "runs" / request.run_id / f"spark-submit-{os.getpid()}.log"
+            app = submit(submission, found.rm, log, progress=say)
+            kept = adopt(found.rm, request.tag, say=say) if request.tag else None
+            step.detail = (kept or app).id
+    return Launched(found, kept or app, request, adopted=kept is not None and kept.id != app.id)
 
 
 def prepare(request: Request, steps: Steps):
@@ -210,6 +235,7 @@ def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str
         main=Path(dkeras_core.jobs.__file__).parent / "main.py",
         arguments=(
             *("--root", root, "--run", request.run_id, "--steps", ",".join(request.steps), "--archive", archive),
+            *(("--tag", request.tag) if request.tag else ()),
         ),
         resources=pipeline.resources,
         memory_overhead=asked.executor_overhead,
@@ -219,7 +245,7 @@ def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str
         spark_jars=jars,
         py_files=(package(BUILD / "py-files"), *(path for path in own if path.suffix in (".py", ".zip", ".egg"))),
         files=tuple(path for path in own if path.suffix not in (".py", ".zip", ".egg")),
-        tags=("dkeras", run_tag(request.run_id)),
+        tags=("dkeras", run_tag(request.run_id), *((request.tag,) if request.tag else ())),
         staging=uri(found, Layout(pipeline.root).staging(request.run_id)),
         single_node=found.single_node,
     )

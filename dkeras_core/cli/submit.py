@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from dkeras_core.cli.watch import watch
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DkerasError, Interrupted, StorageError
 from dkeras_core.paths import NAME, Layout, new_run_id
+from dkeras_core.yarn.adoption import checked
 
 app = typer.Typer()
 _SHOWN = ("accuracy", "roc_auc", "f1", "log_loss", "ams")
@@ -43,11 +45,20 @@ def submit(
     ] = None,
     queue: Annotated[str | None, typer.Option(help="YARN queue, instead of the pipeline's.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the application in YARN.")] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option(help="For schedulers: a live application with this YARN tag is taken over, not submitted again."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output: the application, or the run's result.")
+    ] = False,
 ) -> None:
     """Submit a pipeline and follow it; the last line is `published <path of the version>`.
 
     HADOOP_CONF_DIR names the cluster; without it the bundle's single node is started. Environment and data are
     uploaded when they are not there yet. Ctrl-C asks whether to kill the application.
+
+    With `--tag T` the command may be repeated: of several applications with that tag the first one stays.
     """
     wanted = [*(overrides or []), *([f"resources.queue={queue}"] if queue else [])]
     loaded = Pipeline.load(pipeline, wanted)
@@ -55,24 +66,51 @@ def submit(
     if not NAME.fullmatch(run_id.lower()):
         raise ConfigError(f"--run {run_id!r} is not a run id", "use letters, digits, '.', '_' and '-', at most 64")
     steps = tuple(str(one) for one in STEPS if not step or one in step)
-    request = flow.Request(loaded, pipeline.parent, run_id, steps, data, name, named_run=run is not None)
+    named = run is not None
+    request = flow.Request(
+        loaded, pipeline.parent, run_id, steps, data, name, named_run=named, tag=checked(tag) if tag else None
+    )
     try:
         with terminable(), Steps() as shown:
-            found, application, request = flow.launch(request, shown)
+            launched = flow.launch(request, shown)
+            found, application, request = launched.place, launched.app, launched.request
             run_id = request.run_id
     except KeyboardInterrupt as interruption:
         if isinstance(interruption, Interrupted):
             raise
+        if tag:
+            raise Interrupted(
+                "interrupted while submitting", "repeat the command: it takes over what was submitted, if anything was"
+            ) from None
         with contextlib.suppress(DkerasError), terminable():  # it may have come just after the submission
             flow.withdraw(place.find(loaded.root), loaded.root, request.run_id)
         raise Interrupted(
             f"interrupted before there was an application; no application of run {run_id} is left"
         ) from None
+    if detach and as_json:
+        typer.echo(json.dumps(_described(launched)))
+        return
     if detach:
         stdout().print(f"run {run_id} is {application.id}", soft_wrap=True)
         stderr().print(f"follow it with `dkeras follow {run_id}`, end it with `dkeras kill {run_id}`", soft_wrap=True)
         return
-    finish(watch(found, application.id, run_id, loaded.root, steps), found, loaded.root)
+    result = watch(found, application.id, run_id, loaded.root, steps)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    finish(result, found, loaded.root)
+
+
+def _described(launched: flow.Launched) -> dict:
+    """What a script needs of an accepted application."""
+    app = launched.app
+    return {
+        "run": launched.request.run_id,
+        "application": app.id,
+        "state": app.state,
+        "tracking_url": app.tracking_url,
+        "adopted": launched.adopted,
+    }
 
 
 def finish(result: dict, found: Place, root: str) -> None:

@@ -4,8 +4,8 @@
 ``spark-submit ... main.py --root <root> --run <run id> --score``
 
 The pipeline is read from ``<root>/runs/<run id>/pipeline.yaml``, where the submitter put it; what is to be scored from
-``score.json`` there. Whatever happens is written to ``result.json`` in the same folder; the exit status is that of the
-error.
+``score.json`` there. With ``--tag`` the application ends at once when another one with that tag does the work already.
+Whatever happens else is written to ``result.json`` in the same folder; the exit status is that of the error.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--run", required=True, help="run id: the folder below <root>/runs")
     parser.add_argument("--steps", default="preprocess,train,evaluate,publish", help="comma-separated")
     parser.add_argument("--archive", default=None, help="HDFS path of the environment archive, for the lineage")
+    parser.add_argument("--tag", default=None, help="YARN tag of the work, which only one application may do")
     parser.add_argument("--score", action="store_true", help="score rows with a published version instead")
     return parser.parse_args(argv)
 
@@ -34,6 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     spark = SparkSession.builder.appName(f"dkeras-{options.run}").getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     try:
+        if options.tag:
+            from dkeras_core.jobs.elder import YIELDED, refuses_to_double
+
+            if refuses_to_double(options.tag, spark.sparkContext.applicationId):
+                return YIELDED
         if options.score:
             from dkeras_core.jobs.score import run_score
 
@@ -46,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
             run_id=options.run,
             steps=[step for step in options.steps.split(",") if step],
             archive=options.archive,
+            tag=options.tag,
         )
     finally:
         spark.stop()

@@ -18,8 +18,12 @@ from dkeras_core.storage import open_storage
 from dkeras_core.training.causes import cause
 
 
-def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str | None = None) -> int:
+def run_steps(
+    spark, *, root: str, run_id: str, steps: list[str], archive: str | None = None, tag: str | None = None
+) -> int:
     """Run ``steps`` of the run ``run_id`` in order; return the exit status (0 when all succeeded).
+
+    ``tag`` names the work; it is kept in ``result.json``, so that who asked for it knows it again.
 
     Every step is a module of this package with a function ``run(context) -> dict``; what it returns is written to
     the run's folder by the step itself and kept in ``context.results``.
@@ -59,7 +63,6 @@ def run_steps(spark, *, root: str, run_id: str, steps: list[str], archive: str |
     # Every container has its copies by now; Spark itself would leave the folders above its own.
     with contextlib.suppress(StorageError):
         storage.delete(Layout(root).staging(run_id), recursive=True)
-    progress.close(
-        {"published": published.get("path"), "version": published.get("version"), "metrics": metrics}, error=error
-    )
+    made = {"published": published.get("path"), "version": published.get("version"), "metrics": metrics}
+    progress.close({**made, "steps": steps, "tag": tag}, error=error)
     return 0 if error is None else getattr(error, "exit_code", 1)

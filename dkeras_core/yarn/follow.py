@@ -71,7 +71,7 @@ class Watch:
         while True:
             started = time.monotonic()
             yield self.look()
-            if self._ended():
+            if self.ended:
                 return
             time.sleep(max(0.0, poll - (time.monotonic() - started)))
 
@@ -125,7 +125,9 @@ class Watch:
         if progress and quiet > _STALLED and app is not None and app.state == "RUNNING":
             yield f"the driver has given no sign of life for {quiet:.0f} s"
 
-    def _ended(self) -> bool:
+    @property
+    def ended(self) -> bool:
+        """Whether the last look was at the end: the application has ended, or nobody knows it any more."""
         app, result = self._view.app, self._view.result
         if app is not None and app.ended:
             return True
