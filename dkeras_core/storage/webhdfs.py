@@ -34,6 +34,7 @@ from dkeras_core.storage.refusals import refusal, without_acls
 logging.getLogger("hdfs.client").setLevel(logging.CRITICAL)
 
 _NOT_PERFORMED = ("StandbyException", "RetriableException")
+_NO_ANSWER = (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout)
 # Refusals of a block (quota, full DataNodes) when the file has been created: the empty file is this writer's own.
 _AFTER_CREATION = ("DSQuotaExceededException", "QuotaByStorageTypeExceededException", "IOException")
 
@@ -113,7 +114,12 @@ class WebHdfsStorage(Storage):
             raise refusal(path, None, str(error), self.url) from error
 
     def _call(self, operation: str, path: str, **parameters) -> requests.Response:
-        """Send one request, again while the NameNodes say that they did not perform it."""
+        """Send one request, again while the NameNodes say that they did not perform it.
+
+        Of a pair it is sent again when one does not answer, too: the active one has died, the other is still standby,
+        and which of the two the client speaks of is chance. The client itself has asked both, so nothing that must not
+        be done twice comes here (``_move`` knows a rename that has happened).
+        """
         deadline, pause = time.monotonic() + self._failover, 0.2
         with self._errors(path):
             while True:
@@ -121,8 +127,12 @@ class WebHdfsStorage(Storage):
                     if operation == "_check_access":
                         return _check_access(self._client, path, **parameters)
                     return getattr(self._client, operation)(path, **parameters)
-                except HdfsError as error:
-                    if error.exception not in _NOT_PERFORMED or time.monotonic() + pause > deadline:
+                except (HdfsError, *_NO_ANSWER) as error:
+                    if isinstance(error, HdfsError):
+                        waits = error.exception in _NOT_PERFORMED
+                    else:
+                        waits = ";" in self.url and not isinstance(error, requests.exceptions.SSLError)
+                    if not waits or time.monotonic() + pause > deadline:
                         raise
                     time.sleep(pause)
                     pause = min(2 * pause, 5.0)

@@ -144,6 +144,22 @@ def test_a_failover_is_waited_for(webhdfs, base):
     assert webhdfs.exists(f"{base}/a") and time.monotonic() - began > 1
 
 
+@pytest.mark.parametrize("first", ["the dead one", "the other"])
+def test_the_active_one_of_a_pair_dies_and_the_other_takes_a_second(first):
+    """Neither the refused connection nor the standby's answer ends the wait, whichever comes last."""
+    began = time.monotonic()
+    active = (200, "", "")
+
+    def fault(operation):
+        return STANDBY if time.monotonic() - began < 1 else active
+
+    with socket.socket() as free, Proxy(None, fault) as other:
+        free.bind(("127.0.0.1", 0))
+        urls = [f"http://127.0.0.1:{free.getsockname()[1]}", other.url]
+        WebHdfsStorage(";".join(urls if first == "the dead one" else urls[::-1])).set_mode("/a", 0o644)
+    assert time.monotonic() - began > 1 and other.seen.count("SETPERMISSION") > 2
+
+
 def test_a_failover_that_does_not_end_is_reported():
     began = time.monotonic()
     with Proxy(None, lambda _: STANDBY) as standby, pytest.raises(StorageError, match="no NameNode is active"):
