@@ -104,10 +104,10 @@ class Rest:
             time.sleep(0.3)
 
     def log(self, dag: str, run: str, task: str, attempt: int = 1, index: int = -1) -> str:
-        """Return the log of one attempt as plain lines."""
+        """Return the log of one attempt as plain lines, exceptions included."""
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/logs/{attempt}"
         found = self._ask("GET", path, params={"map_index": index, "full_content": "true"})["content"]
-        return "\n".join(line.get("event", "") if isinstance(line, dict) else str(line) for line in found)
+        return "\n".join(_line(line) for line in found)
 
     def xcom(self, dag: str, run: str, task: str, key: str = "return_value", index: int = -1) -> Any:
         path = f"/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries/{key}"
@@ -160,6 +160,13 @@ class Rest:
             return self._session.request(method, f"{self.address}{path}", timeout=self._timeout, **arguments)
         except requests.RequestException as error:
             raise ClusterError(f"Airflow at {self.address} does not answer: {error}", "see that it runs") from error
+
+
+def _line(line: Any) -> str:
+    if not isinstance(line, dict):
+        return str(line)
+    raised = [f"{one.get('exc_type')}: {one.get('exc_value')}" for one in line.get("error_detail") or ()]
+    return "\n".join([line.get("event", ""), *raised])
 
 
 def _name(task: Mapping[str, Any]) -> str:

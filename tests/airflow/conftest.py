@@ -1,5 +1,6 @@
 """A real Airflow of its own for the tests: started once, on a free port, stopped whole."""
 
+import contextlib
 import subprocess
 from types import SimpleNamespace
 
@@ -20,9 +21,25 @@ def airflow_python(project_root):
 @pytest.fixture(scope="session")
 def airflow(airflow_python, tmp_path_factory):
     """(local, rest, dags): put DAG files into the folder ``dags``; they appear after seconds."""
-    folder = tmp_path_factory.mktemp("airflow")
+    with _running(airflow_python, tmp_path_factory.mktemp("airflow"), {}) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def airflow_on_hadoop(airflow_python, tmp_path_factory, hadoop, project_root):
+    """The same on the HDFS and YARN of the session's cluster."""
+    environment = {
+        "HADOOP_CONF_DIR": str(hadoop.conf_dir),
+        "DKERAS_COMMAND": str(project_root / "build/venv/bin/dkeras"),
+    }
+    with _running(airflow_python, tmp_path_factory.mktemp("airflow"), environment) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _running(python, folder, environment):
     (folder / "dags").mkdir()
-    local = LocalAirflow(folder / "home", dags=folder / "dags", python=airflow_python)
+    local = LocalAirflow(folder / "home", dags=folder / "dags", python=python, environment=environment)
     try:
         assert local.up().ready
         port = int(local.address.rpartition(":")[2])
