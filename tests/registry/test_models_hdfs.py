@@ -120,8 +120,10 @@ def test_a_namenode_that_is_not_there_is_said_in_one_message(site, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_thousand_versions_are_listed_and_completed_within_two_seconds(site):
-    """The whole command, Python's start included; the best of three, and more when the machine has more to do."""
+def test_a_thousand_versions_are_listed_and_completed(site):
+    """By the whole command, Python's start included; the times are printed. That it asks for few things, whatever the
+    number of versions, test_catalog.py counts.
+    """
     storage, base = site.registry.storage, site.registry.layout.versions("muons")
 
     def put(number):
@@ -153,4 +155,3 @@ def test_a_thousand_versions_are_listed_and_completed_within_two_seconds(site):
     completed, lines = timed([], **asked)
     assert "muons@999" in "".join(lines)
     print(f"\n1,000 versions: first list {first:.2f} s, then {listed:.2f} s; completion {completed:.2f} s")
-    assert max(listed, completed) < 2 * max(1.0, os.getloadavg()[0] / os.cpu_count())
