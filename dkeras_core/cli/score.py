@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,10 @@ def score(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as --set resources.executors=8.")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return once the application is accepted.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print what _dkeras.json says; with --detach the run and its application."),
+    ] = False,
 ) -> None:
     """Score raw rows with a published version: its own features are applied, all columns are kept, `score` is added.
 
@@ -72,7 +77,11 @@ def score(
             raise ConfigError("--set, --queue and --detach are about YARN", "leave them out, or leave --local out")
         from dkeras_core.cli import score_local
 
-        score_local.run(asked)
+        found = score_local.run(asked)
+        if as_json:
+            typer.echo(json.dumps(found))
+        else:
+            stdout().print(f"scored {found['output']}", soft_wrap=True, markup=False)
         return
     try:
         with terminable(), Steps() as shown:
@@ -83,6 +92,9 @@ def score(
         with contextlib.suppress(DkerasError), terminable():  # it may have come just after the submission
             flow.withdraw(place.find(root), root, run_id)
         raise Interrupted(f"interrupted before there was an application; nothing was written to {output}") from None
+    if detach and as_json:
+        typer.echo(json.dumps({"run": run_id, "application": application.id}))
+        return
     if detach:
         stdout().print(f"run {run_id} is {application.id}", soft_wrap=True)
         stderr().print(f"follow it with `dkeras follow {run_id}`, end it with `dkeras kill {run_id}`", soft_wrap=True)
@@ -90,4 +102,7 @@ def score(
     result = watch(found, application.id, run_id, root, PHASES)
     rows = result["score"]["rows"]["out"]
     stderr().print(f"{rows:,} rows scored with {chosen}", soft_wrap=True, markup=False)
+    if as_json:
+        typer.echo(json.dumps(result["score"]))
+        return
     finish(result, found, root)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dkeras_core.cli import place
-from dkeras_core.cli.console import Step, Steps, stderr, stdout
+from dkeras_core.cli.console import Step, Steps, stderr
 from dkeras_core.cli.interruption import terminable
 from dkeras_core.cli.models.reference import open_registry
 from dkeras_core.cli.score_flow import Asked, check_output
@@ -40,8 +40,8 @@ class _Told:
         self._step.detail = message
 
 
-def run(asked: Asked) -> None:
-    """Score on this machine and print where the result is.
+def run(asked: Asked) -> dict:
+    """Score on this machine; return what ``_dkeras.json`` says.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def run(asked: Asked) -> None:
         )
     log = place.BUILD / "runs" / asked.run_id / "score.log"
     with _noise_to(log):
-        _run(asked)
+        return _run(asked)
 
 
 @contextlib.contextmanager
@@ -82,7 +82,7 @@ def _noise_to(log: Path) -> Iterator[None]:
             logged.close()
 
 
-def _run(asked: Asked) -> None:
+def _run(asked: Asked) -> dict:
     given = asked.given | {name: _uri(asked.given[name]) for name in ("input", "output")}
     inputs, outputs = _storage(given["input"], asked.root), _storage(given["output"], asked.root)
     try:
@@ -99,7 +99,7 @@ def _run(asked: Asked) -> None:
             raise
         raise Interrupted(f"interrupted; {asked.given['output']} is as it was") from None
     stderr().print(f"{found['rows']['out']:,} rows scored with {chosen}", soft_wrap=True, markup=False)
-    stdout().print(f"scored {found['output']}", soft_wrap=True, markup=False)
+    return found
 
 
 def _score(asked: Asked, registry, request: ScoreRequest, shown: Steps, outputs: Storage) -> dict:

@@ -42,7 +42,8 @@ def run_score(spark, *, root: str, run_id: str) -> int:
     # Every container has its copies by now; Spark itself would leave the folders above its own.
     with contextlib.suppress(StorageError):
         storage.delete(Layout(root).staging(run_id), recursive=True)
-    progress.close({"scored": scored.get("output"), "score": scored or None}, error=error)
+    where = _uri(spark, scored["output"]) if scored else None
+    progress.close({"scored": where, "score": scored or None}, error=error)
     return 0 if error is None else getattr(error, "exit_code", 1)
 
 
@@ -57,6 +58,9 @@ def _score(spark, storage, root: str, run_id: str, progress: Progress) -> dict:
         raise ConfigError(
             f"{path} does not exist: run {run_id} is no scoring", "start one with `dkeras score`"
         ) from None
-    found = score(spark, Registry(storage, root), request, progress, run=run_id)
-    default = spark.sparkContext._jsc.hadoopConfiguration().get("fs.defaultFS").rstrip("/")
-    return found | {"output": f"{default}{found['output']}"}
+    return score(spark, Registry(storage, root), request, progress, run=run_id)
+
+
+def _uri(spark, path: str) -> str:
+    """Return a path with its file system in front, as ``hdfs dfs`` and people elsewhere need it."""
+    return f"{spark.sparkContext._jsc.hadoopConfiguration().get('fs.defaultFS').rstrip('/')}{path}"

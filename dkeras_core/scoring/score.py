@@ -232,8 +232,8 @@ def _watched(spark: SparkSession, counter, tell: Teller) -> Iterator[None]:
             done, scored = sum(stage.numCompletedTasks for stage in stages if stage), counter.value
             if parts:
                 rate = scored / (time.monotonic() - begun)
-                said = f"{done} of {parts} parts, {scored:,} rows, {rate:,.0f} rows/s"
-                tell.update(message=said, rows=scored, rows_per_second=rate)
+                said = f", {scored:,} rows, {rate:,.0f} rows/s" if scored else ""
+                tell.update(message=f"{done} of {parts} parts{said}", rows=scored, rows_per_second=rate)
 
     thread = threading.Thread(target=watch, name="score-progress", daemon=True)
     thread.start()

@@ -202,10 +202,11 @@ def test_who_may_only_read_the_models_can_score(dkeras, tiny, scored, webhdfs):
     webhdfs.mkdirs("/visitors", mode=0o1777)
     refused = visitor("score", "-m", "tiny", f"{ROOT}/incoming", f"{ROOT}/visited", *SMALL)
     assert refused.code == 4 and "visitor" in refused.err and f"{ROOT}" in refused.err, refused.err
-    outcome = visitor("score", "-m", "tiny", f"{ROOT}/incoming", "/visitors/scored", *SMALL)
+    outcome = visitor("score", "-m", "tiny", f"{ROOT}/incoming", "/visitors/scored", "--json", *SMALL)
     assert outcome.code == 0, outcome.err
     assert webhdfs.status("/visitors/scored").owner == "visitor"
-    assert json.loads(webhdfs.read_bytes("/visitors/scored/_dkeras.json"))["user"] == "visitor"
+    said = json.loads(outcome.out)
+    assert said["user"] == "visitor" and said == json.loads(webhdfs.read_bytes("/visitors/scored/_dkeras.json"))
     assert [status.name for status in webhdfs.list("/visitors")] == ["scored"]
     nothing_left(webhdfs, "visited")
 

@@ -88,6 +88,15 @@ def test_files_of_this_machine_are_scored_without_yarn(shop):
 
 
 @pytest.mark.slow
+def test_the_result_for_scripts(shop):
+    base, start = shop
+    scoring = start("in/rows.csv", "for-scripts", "--json", "--format", "parquet")
+    out, err = scoring.communicate(timeout=120)
+    assert scoring.returncode == 0, err
+    assert json.loads(out) == json.loads((base / "for-scripts" / "_dkeras.json").read_text())
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_nothing(shop, signum):
     base, start = shop

@@ -188,8 +188,12 @@ def test_a_driver_beyond_its_memory_names_the_setting(script, rm, hadoop, tmp_pa
 
 
 @pytest.fixture
-def around(config, rm, tmp_path, project_root):
-    pipeline = Pipeline.load(project_root / "dags" / "pipelines" / "higgs.yaml", ["root=/tests/doctor"])
+def pipeline(project_root):
+    return Pipeline.load(project_root / "dags" / "pipelines" / "higgs.yaml", ["root=/tests/doctor"])
+
+
+@pytest.fixture
+def around(config, rm, tmp_path, pipeline):
     return Surroundings(config, open_storage("/", hadoop=config), rm, tmp_path, Work.of(pipeline), pipeline.root)
 
 
@@ -206,20 +210,19 @@ def test_the_doctor_is_content_with_a_good_cluster_and_leaves_no_probe(around):
 
 
 @pytest.mark.parametrize(
-    ("section", "changes", "check", "words"),
+    ("changes", "check", "words"),
     [
-        ("resources", {"queue": "nosuch"}, "queue", "choose one of default"),
-        ("resources", {"queue": "root"}, "queue", "choose one of default"),
-        ("resources", {"memory": "900g"}, "memory", "lower resources.memory"),
-        ("resources", {"driver_memory": "900g"}, "memory", "lower resources.driver_memory"),
-        ("resources", {"cores": 999}, "memory", "lower resources."),
-        ("resources", {"executors": 400}, "memory", "lower resources.executors"),
+        ({"queue": "nosuch"}, "queue", "choose one of default"),
+        ({"queue": "root"}, "queue", "choose one of default"),
+        ({"memory": "900g"}, "memory", "lower resources.memory"),
+        ({"driver_memory": "900g"}, "memory", "lower resources.driver_memory"),
+        ({"cores": 999}, "memory", "lower resources."),
+        ({"executors": 400}, "memory", "lower resources.executors"),
     ],
 )
-def test_the_doctor_names_what_a_pipeline_asks_too_much_of(around, section, changes, check, words):
-    pipeline = around.pipeline
-    asked = getattr(pipeline, section).model_copy(update=changes)
-    checks = examine(replace(around, pipeline=pipeline.model_copy(update={section: asked})))
+def test_the_doctor_names_what_a_pipeline_asks_too_much_of(around, pipeline, changes, check, words):
+    asked = pipeline.resources.model_copy(update=changes)
+    checks = examine(replace(around, work=Work.of(pipeline.model_copy(update={"resources": asked}))))
     assert state(checks, check).state == "fail"
     assert words in state(checks, check).next_step
     assert first_failure(checks).exit_code == ClusterError.exit_code
