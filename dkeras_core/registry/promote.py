@@ -29,7 +29,8 @@ def promote(
     number: int,
     alias: str,
     *,
-    expected: int | AnyVersion | None = ANY,
+    expected: int | Pointer | AnyVersion | None = ANY,
+    digest: str | None = None,
     reason: str | None = None,
     forced: bool = False,
     checks: Sequence[Mapping[str, Any]] = (),
@@ -39,13 +40,13 @@ def promote(
     before = _current(registry, name, alias)
     if before is not None and before.number == number and before.entry is not None:
         return audit.read(registry, name, before.entry)
-    _expect(name, alias, before, expected)
+    expect(name, alias, before, expected)
     entry = audit.Entry(
         action="promote",
         name=name,
         alias=alias,
         version=number,
-        digest=registry.digest(name, number),
+        digest=_digest(registry, name, number, digest, "while it was checked"),
         before=_before(before),
         reason=reason,
         forced=forced,
@@ -60,7 +61,7 @@ def rollback(
     alias: str,
     *,
     to: int | None = None,
-    expected: int | AnyVersion | None = ANY,
+    expected: int | Pointer | AnyVersion | None = ANY,
     reason: str | None = None,
     **timing: float,
 ) -> audit.Entry:
@@ -68,14 +69,14 @@ def rollback(
     before = _current(registry, name, alias)
     if to is not None and before is not None and before.number == to and before.entry is not None:
         return audit.read(registry, name, before.entry)
-    _expect(name, alias, before, expected)
+    expect(name, alias, before, expected)
     target = _earlier(registry, name, alias, before, to)
     entry = audit.Entry(
         action="rollback",
         name=name,
         alias=alias,
         version=target.version,
-        digest=registry.digest(name, target.version),
+        digest=_digest(registry, name, target.version, target.digest, "since it was promoted"),
         before=_before(before),
         restores=target.id,
         reason=reason,
@@ -92,16 +93,36 @@ def _current(registry: Registry, name: str, alias: str) -> Pointer | None:
     return registry.pointer(name, names.alias_name(alias))
 
 
-def _expect(name: str, alias: str, there: Pointer | None, expected: int | AnyVersion | None) -> None:
-    """Raise Conflict when an alias does not hold what the caller believes."""
-    found = there.number if there else None
-    if expected is not ANY and found != expected:
-        says = f"names version {found}" if there else "names no version"
-        believed = "none" if expected is None else expected
-        raise Conflict(
-            f"{alias} of {name} {says}, not {believed} as expected; nothing was done",
-            "Look at it (dkeras models history), and decide anew.",
+def expect(name: str, alias: str, there: Pointer | None, expected: int | Pointer | AnyVersion | None) -> None:
+    """Raise Conflict when an alias does not hold what the caller believes.
+
+    A pointer is believed with its entry: an alias that was moved, and moved back, is not the one that was looked at.
+    """
+    whole = isinstance(expected, Pointer)
+    number = there.number if there else None
+    if expected is ANY or (there if whole else number) == expected:
+        return
+    believed = expected.number if whole else expected
+    says = f"names version {number}" if there else "names no version"
+    if number == believed:
+        said = f"was moved meanwhile, and {says} again"
+    else:
+        said = f"{says}, not {'none' if believed is None else believed} as expected"
+    raise Conflict(
+        f"{alias} of {name} {said}; nothing was done", "Look at it (dkeras models history), and decide anew."
+    )
+
+
+def _digest(registry: Registry, name: str, number: int, wanted: str | None, since: str) -> str:
+    """Return a version's digest; RegistryError when it is not the one that is ``wanted``."""
+    found = registry.digest(name, number)
+    if wanted not in (None, found):
+        version = registry.at(name, number)
+        raise RegistryError(
+            f"{version} was changed {since}: its manifest's SHA-256 is {found[:12]}…, not {wanted[:12]}…",
+            f"Take another version, and see who can write to {version.path}.",
         )
+    return found
 
 
 def _before(pointer: Pointer | None) -> audit.Before:

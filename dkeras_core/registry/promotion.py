@@ -1,7 +1,7 @@
 """Promote a version through its gates: all checks first, then the alias in one step.
 
-The version that the alias names when the checks begin is the one compared with, and the alias is moved only if it
-still names that one at the end.
+The version that the alias names when the checks begin is the one compared with, and the alias is moved only if nobody
+has moved it meanwhile: away and back, as by a promotion and its roll-back, counts as well.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dkeras_core.config import Promotion as PromotionSettings
-from dkeras_core.errors import Conflict, GateFailed, RegistryError
+from dkeras_core.errors import GateFailed, RegistryError
 from dkeras_core.registry import checks as checking
 from dkeras_core.registry import marks, names, permissions
 from dkeras_core.registry.audit import Entry
 from dkeras_core.registry.checks import Check
-from dkeras_core.registry.promote import ANY, AnyVersion
+from dkeras_core.registry.pointer import Pointer
+from dkeras_core.registry.promote import ANY, AnyVersion, expect
 from dkeras_core.registry.registry import Registry, Version
 
 __all__ = ["Check", "PromotionSettings", "promote_checked", "run_checks"]
@@ -37,7 +38,7 @@ def promote_checked(
     version: Version,
     alias: str,
     *,
-    expected: int | AnyVersion | None = ANY,
+    expected: int | Pointer | AnyVersion | None = ANY,
     settings: PromotionSettings | None = None,
     force_reason: str | None = None,
     reason: str | None = None,
@@ -47,7 +48,7 @@ def promote_checked(
 
     Parameters
     ----------
-    expected : int, None or ANY
+    expected : int, Pointer, None or ANY
         What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment.
     settings : PromotionSettings, optional
         Default: section ``registry.promotion`` of the version's own pipeline file.
@@ -62,7 +63,7 @@ def promote_checked(
     -------
     (Entry, list of Check)
         The audit entry, ``forced`` when a check had failed, and the outcome of all checks. When the alias named the
-        version already, the entry of that time and no checks.
+        version already, whatever was expected, the entry of that time and no checks: so it may be repeated.
 
     Raises
     ------
@@ -80,14 +81,11 @@ def promote_checked(
         raise RegistryError("a promotion is forced for a reason", "Say why; the audit keeps it.")
     permissions.require_promotion(registry, version.name)
     marks.refuse_unpromotable(registry, version.name, version.number)
-    current = registry.alias(version.name, alias)
-    if expected is not ANY and current != expected:
-        raise Conflict(
-            f"{alias} of {version.name} names {_named(current)}, not {_named(expected)} as expected",
-            "Look at it (dkeras models history), and decide anew.",
-        )
+    there = registry.pointer(version.name, alias)
+    current = there.number if there else None
     if current == version.number:
-        return registry.promote(version.name, version.number, alias, expected=current), []
+        return registry.promote(version.name, version.number, alias, expected=there), []
+    expect(version.name, alias, there, expected)
     checks = checking.run(registry, version, current, settings, progress)
     failed = [check for check in checks if not check.passed]
     if any(check.name == "integrity" for check in failed):
@@ -99,19 +97,14 @@ def promote_checked(
             "Publish a better version, or force it with a reason (--force REASON).",
             checks,
         )
-    if registry.digest(version.name, version.number) != checks[0].detail["digest"]:
-        raise RegistryError(f"{version} was changed while it was checked", f"See who can write to {version.path}.")
     entry = registry.promote(
         version.name,
         version.number,
         alias,
-        expected=current,
+        expected=there,
+        digest=checks[0].detail["digest"],
         reason=force_reason or reason,
         forced=bool(failed),
         checks=[check.to_json() for check in checks],
     )
     return entry, checks
-
-
-def _named(number: int | AnyVersion | None) -> str:
-    return "no version" if number is None else f"version {number}"

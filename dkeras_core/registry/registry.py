@@ -159,7 +159,8 @@ class Registry:
         number: int,
         alias: str,
         *,
-        expected: int | AnyVersion | None = ANY,
+        expected: int | Pointer | AnyVersion | None = ANY,
+        digest: str | None = None,
         reason: str | None = None,
         forced: bool = False,
         checks: Sequence[Mapping[str, Any]] = (),
@@ -171,8 +172,11 @@ class Registry:
         ----------
         number : int
             The version. Archived and deleted ones are refused.
-        expected : int, None or ANY
-            What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment.
+        expected : int, Pointer, None or ANY
+            What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment. A
+            pointer (``pointer``) is that very state: who moved the alias away and back has changed it.
+        digest : str, optional
+            SHA-256 (hex) that the version's manifest must have: what was checked is what is promoted.
         reason, forced, checks
             Go into the audit.
         timing : float
@@ -189,11 +193,12 @@ class Registry:
         Conflict
             The alias names another version than expected; nothing was changed.
         RegistryError
-            No such version, a name against the rule, or others held the lease for too long.
+            No such version, or it has another digest; a name against the rule; others held the lease for too long.
         """
         return promote(
-            self, name, number, alias, expected=expected, reason=reason, forced=forced, checks=checks, **timing
-        )
+            self, name, number, alias,
+            expected=expected, digest=digest, reason=reason, forced=forced, checks=checks, **timing,
+        )  # fmt: skip
 
     def rollback(
         self,
@@ -201,13 +206,14 @@ class Registry:
         alias: str,
         *,
         to: int | None = None,
-        expected: int | AnyVersion | None = ANY,
+        expected: int | Pointer | AnyVersion | None = ANY,
         reason: str | None = None,
         **timing: float,
     ) -> Entry:
         """Let an alias name the version again that it named before its last promotion, or ``to``.
 
-        Rolled back twice, it goes two promotions back. Parameters and errors are those of ``promote``.
+        Rolled back twice, it goes two promotions back. Parameters and errors are those of ``promote``; RegistryError
+        also when the version is not what it was when the alias named it.
         """
         return rollback(self, name, alias, to=to, expected=expected, reason=reason, **timing)
 

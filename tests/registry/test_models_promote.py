@@ -94,6 +94,33 @@ def test_another_version_than_expected_is_a_conflict_before_anything_is_done(she
     assert shell(*command, "--expect", "seven")[0] == 2
 
 
+def test_a_retry_of_the_same_line_is_a_success(shell, gates):
+    """Whoever runs it was killed after the change, and begins again with what was believed at first."""
+    again = ["promote", "higgs@2", "production", "--expect", "1"]
+    assert shell(*again)[0] == 0
+    assert shell(*again)[:2] == (0, "higgs@production is 2 already; nothing was changed\n") and gates["runs"] == 1
+    back = ["rollback", "higgs@production", "--to", "1", "--expect", "2"]
+    assert shell(*back)[0] == 0
+    assert shell(*back)[:2] == (0, "higgs@production is 1 already; nothing was changed\n")
+    assert not json.loads(shell(*back, "--json")[1])["changed"] and len(shell.registry.history("higgs")) == 3
+    assert shell(*again[:-1], "one")[0] == shell(*back[:-1], "two")[0] == 2
+
+
+@pytest.mark.parametrize("command", [["promote", "higgs@2", "production"], ["rollback", "higgs@production"]])
+def test_away_and_back_while_the_question_stands_is_a_conflict(shell, gates, folder, command):
+    for number in (3, 4):
+        shell.registry.publish("higgs", folder, run_id=f"run-{number}")
+        shell.registry.promote("higgs", number, "production")
+
+    def think():
+        shell.registry.promote("higgs", 2, "production", reason="quickly")
+        shell.registry.rollback("higgs", "production", reason="2 is no good")
+        return "y\n"
+
+    code, _, err = shell(*command, width=80, answer=think)
+    assert code == 9 and "moved meanwhile" in err and production(shell) == 4 and not gates["runs"]
+
+
 def test_a_promotion_by_somebody_else_while_the_checks_run_is_a_conflict(shell, gates, folder):
     third = shell.registry.publish("higgs", folder, run_id="run-3").number
     gates["meanwhile"] = lambda: shell.registry.promote("higgs", third, "production")

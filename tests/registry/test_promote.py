@@ -8,6 +8,7 @@ import pytest
 
 from dkeras_core.errors import Conflict, PathMissing, RegistryError, StorageError
 from dkeras_core.registry import audit
+from dkeras_core.registry.manifest import seal
 from dkeras_core.registry.readonly import unlock
 
 
@@ -102,6 +103,37 @@ def test_roll_back_goes_one_promotion_back_each_time(registry):
     with pytest.raises(RegistryError, match="no earlier version"):
         registry.rollback("higgs", "staging")
     assert all(event.applied for event in registry.history("higgs"))
+
+
+@pytest.mark.parametrize("change", ["promote", "rollback"])
+def test_an_alias_that_was_moved_and_moved_back_is_not_the_one_that_was_seen(registry, change):
+    for number in (1, 2):
+        registry.promote("higgs", number, "production")
+    seen = registry.pointer("higgs", "production")
+    for number in (3, 2):
+        registry.promote("higgs", number, "production")
+    arguments = (3, "production") if change == "promote" else ("production",)
+    with pytest.raises(Conflict, match="was moved meanwhile, and names version 2 again"):
+        getattr(registry, change)("higgs", *arguments, expected=seen)
+    assert registry.alias("higgs", "production") == 2 and len(registry.history("higgs")) == 4
+    seen = registry.pointer("higgs", "production")
+    assert getattr(registry, change)("higgs", *arguments, expected=seen).version == 3
+
+
+@pytest.mark.parametrize("to", [None, 1])
+def test_a_roll_back_does_not_vouch_for_a_version_that_was_exchanged(registry, to):
+    """Its publisher can change it, manifest and all; an alias named it before, and says what it was."""
+    for number in (1, 2):
+        registry.promote("higgs", number, "production")
+    version = registry.at("higgs", 1)
+    forged = version.manifest().model_copy(update={"user": "mallory"}).to_bytes()
+    unlock(registry.storage, version.path)
+    for name, content in (("manifest.json", forged), ("manifest.sha256", seal(forged))):
+        registry.storage.write_atomic(f"{version.path}/{name}", content)
+    assert version.verify() == []
+    with pytest.raises(RegistryError, match="higgs@1 was changed since it was promoted"):
+        registry.rollback("higgs", "production", to=to)
+    assert registry.alias("higgs", "production") == 2 and len(registry.history("higgs")) == 2
 
 
 def test_what_does_not_exist_is_not_promoted(registry):

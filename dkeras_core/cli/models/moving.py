@@ -1,7 +1,8 @@
 """`dkeras models promote` and `rollback`: which version an alias names.
 
-What is shown to the user is what is acted upon: both commands pass the version that the alias named when they began,
-so that a change by somebody else in between is refused instead of overwritten.
+What is shown to the user is what is acted upon: both commands pass what the alias held when they began, so that a
+change by somebody else in between is refused instead of overwritten. What is done already is a success, whatever was
+expected: a script that was killed after the change may run the same line again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from dkeras_core.errors import ConfigError, Conflict, DkerasError, GateFailed, I
 if TYPE_CHECKING:
     from dkeras_core.registry import Registry, Version
     from dkeras_core.registry.audit import Entry
+    from dkeras_core.registry.pointer import Pointer
 
 SUMMED_UP = ("roc_auc", "log_loss")
 
@@ -66,9 +68,11 @@ def promote(
     names.alias_name(alias)
     if force is not None and not force.strip():
         raise ConfigError("--force wants a reason", 'Write --force "why this version is taken all the same".')
-    there = registry.alias(version.name, alias)
+    pointer = registry.pointer(version.name, alias)
+    there = pointer.number if pointer else None
     believed = expected(expect, there)
-    _compare(registry, version.name, alias, believed, there)
+    if there != version.number:
+        _compare(registry, version.name, alias, believed, pointer)
     if dry_run:
         with asking.working(f"checking {version}") as say:
             checks = promotion.run_checks(registry, version, alias, progress=say)
@@ -95,7 +99,7 @@ def promote(
     try:
         with terminable(), asking.working(f"checking {version}") as say, _watched(registry, version.name, alias):
             entry, checks = promotion.promote_checked(
-                registry, version, alias, expected=believed, force_reason=force, reason=reason, progress=say
+                registry, version, alias, expected=pointer, force_reason=force, reason=reason, progress=say
             )
     except GateFailed as error:
         checks = error.checks
@@ -136,13 +140,20 @@ def rollback(
 
     registry = reference.open_registry(root)
     name, alias = reference.find_alias(model, "higgs@production")
-    there = registry.alias(name, alias)
-    if there is None:
+    pointer = registry.pointer(name, alias)
+    if pointer is None:
         reference.known(registry, name)
         others = ", ".join(registry.aliases(name)) or "none"
         raise RegistryError(f"{name} has no alias {alias!r}", f"Its aliases: {others}.")
+    there = pointer.number
     believed = expected(expect, there)
-    _compare(registry, name, alias, believed, there)
+    if to == there:
+        if as_json:
+            tables.print_json(_outcome(registry.version(name, to), alias, there, False))
+        else:
+            tables.line(f"{name}@{alias} is {there} already; nothing was changed")
+        return
+    _compare(registry, name, alias, believed, pointer)
     version = registry.version(name, rollback_target(registry, name, alias, to).version)
     permissions.require_promotion(registry, name)
     if not yes and asking.possible():
@@ -157,7 +168,7 @@ def rollback(
                 f"Choose another one with --to; `dkeras models history {name}@{alias}` shows what it named.",
             )
         with _watched(registry, name, alias):
-            entry = registry.rollback(name, alias, to=to, expected=believed, reason=reason)
+            entry = registry.rollback(name, alias, to=to, expected=pointer, reason=reason)
     if as_json:
         tables.print_json(_outcome(version, alias, entry.before.version, True, entry))
     else:
@@ -170,16 +181,18 @@ def show_checks(checks: list) -> None:
     tables.checks((tables.GOOD if check.passed else tables.BAD, check.name, check.message, None) for check in checks)
 
 
-def _compare(registry: Registry, name: str, alias: str, believed: int | None, there: int | None) -> None:
+def _compare(registry: Registry, name: str, alias: str, believed: int | None, pointer: Pointer | None) -> None:
     """Conflict when the alias is not what the user believes; the change itself compares again, under its lease."""
+    from dkeras_core.registry import audit
+
+    there = pointer.number if pointer else None
     if believed == there:
         return
     said = f"{name}@{alias} is {there or 'not there'}, not {believed or 'none'}"
-    with contextlib.suppress(DkerasError):
-        for event in registry.history(name, alias, 1):
-            if event.applied:
-                entry = event.entry
-                said += f": {entry.action} by {entry.user} on {entry.host} at {tables.when(entry.time, True)} UTC"
+    if pointer and pointer.entry:
+        with contextlib.suppress(DkerasError):
+            entry = audit.read(registry, name, pointer.entry)
+            said += f": {entry.action} by {entry.user} on {entry.host} at {tables.when(entry.time, True)} UTC"
     raise Conflict(f"{said}; nothing was changed", f"Look at `dkeras models history {name}@{alias}`, and decide anew.")
 
 
