@@ -126,7 +126,8 @@ def _resources(storage: Storage, chosen: Chosen, overrides: tuple[str, ...]) -> 
     try:
         return _Asked.model_validate(data).resources
     except ValidationError as error:
-        raise config_file.refusal(_Asked, error, data, {}, source) from None
+        found = config_file.refusal(_Asked, error, data, {}, source)
+        raise ConfigError(found.what, "correct --set: it takes resources.KEY=VALUE, docs/pipeline.md") from None
 
 
 def _work(request: ScoreRequest, chosen: Chosen, resources: Resources) -> doctor.Work:
