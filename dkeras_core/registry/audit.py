@@ -7,19 +7,21 @@ attempt that ended before its commit point.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
+import posixpath
 import secrets
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from dkeras_core.errors import PathMissing, RegistryError
 from dkeras_core.registry.pointer import Pointer
@@ -32,12 +34,22 @@ FORMAT = 1
 ALIASED = ("promote", "rollback")
 MARKED = ("archive", "restore", "tag")
 _ID = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
 _READERS = 16
 
 
-def new_id() -> str:
-    """Return the id of a new entry; ids sort by time."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
+Words = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
+"""What people type: bytes of an argument that are no UTF-8 must not fail a change, least of all after its gates."""
+
+
+def new_id(after: str | None = None) -> str:
+    """Return the id of a new entry; ids sort by time, and later than ``after``, however wrong a clock is."""
+    now = datetime.now(UTC)
+    if after is not None:
+        with contextlib.suppress(ValueError, OverflowError):
+            before = datetime.strptime(after.partition("-")[0], _TIME).replace(tzinfo=UTC)
+            now = max(now, before + timedelta(microseconds=1))
+    return f"{now:{_TIME}}-{secrets.token_hex(4)}"
 
 
 def current_user() -> str:
@@ -77,7 +89,7 @@ class Entry(BaseModel):
     user: str = Field(default_factory=current_user)
     host: str = Field(default_factory=socket.gethostname)
     time: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
-    reason: str | None = None
+    reason: Words | None = None
     forced: bool = False
     checks: list[dict[str, Any]] = []
     detail: dict[str, Any] = {}
@@ -129,7 +141,7 @@ def head(storage: Storage, path: str) -> str | None:
         data = storage.read_bytes(path)
     except PathMissing:
         return None
-    if not path.endswith(".json"):
+    if posixpath.basename(posixpath.dirname(path)) == "aliases":  # whose names may end in anything
         return Pointer.from_bytes(data, path).entry
     try:
         return json.loads(data)["entry"]
@@ -159,7 +171,11 @@ def chain(start: str | None, load: Callable[[str], Entry]) -> Iterator[Entry]:
 def in_effect(registry: Registry, entry: Entry) -> bool:
     """Tell whether an entry has taken effect, also when others have followed it."""
     first = head(registry.storage, f"{registry.layout.model(entry.name)}/{entry.target}")
-    return any(found.id == entry.id for found in chain(first, lambda id_: read(registry, entry.name, id_)))
+    for found in chain(first, lambda id_: read(registry, entry.name, id_)):
+        # The one before it follows it on the chain: when that comes first, ten thousand others need not be read.
+        if found.id in (entry.id, entry.before.entry):
+            return found.id == entry.id
+    return False
 
 
 def history(registry: Registry, name: str, alias: str | None = None, limit: int | None = None) -> list[Event]:

@@ -33,7 +33,7 @@ class Archived(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    reason: str
+    reason: audit.Words
     user: str
     time: AwareDatetime
 
@@ -183,6 +183,7 @@ def _change(
     while True:
         before = read(registry, name, number)
         entry = audit.Entry(
+            id=audit.new_id(before.entry),
             action=action,
             name=name,
             version=number,

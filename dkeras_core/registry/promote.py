@@ -42,6 +42,7 @@ def promote(
         return audit.read(registry, name, before.entry)
     expect(name, alias, before, expected)
     entry = audit.Entry(
+        id=audit.new_id(before.entry if before else None),
         action="promote",
         name=name,
         alias=alias,
@@ -72,6 +73,7 @@ def rollback(
     expect(name, alias, before, expected)
     target = _earlier(registry, name, alias, before, to)
     entry = audit.Entry(
+        id=audit.new_id(before.entry if before else None),
         action="rollback",
         name=name,
         alias=alias,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dkeras_core.errors import Conflict, PathMissing, RegistryError, StorageError
-from dkeras_core.registry import audit
+from dkeras_core.registry import audit, marks
 from dkeras_core.registry.manifest import seal
 from dkeras_core.registry.readonly import unlock
 
@@ -266,6 +266,58 @@ def test_many_at_once_take_turns(registry):
     for newer, older in itertools.pairwise(events):
         assert newer.entry.before == audit.Before(version=older.entry.version, entry=older.entry.id)
     assert left_behind(registry)[0] == []
+
+
+@pytest.mark.parametrize("alias", ["prod.json", "a.b-c_1", "x" * 64])
+def test_an_alias_may_have_any_name_of_the_rule(registry, alias):
+    for number in (1, 2, 3):
+        registry.promote("higgs", number, alias)
+    assert registry.rollback("higgs", alias).version == 2
+    assert all(event.applied for event in registry.history("higgs", alias))
+
+
+def test_a_clock_that_is_behind_does_not_turn_the_history_round(registry, monkeypatch):
+    """Ids rise along the chain, so the newest entries are the last changes, and all of them are seen as applied."""
+    for number in (1, 2):
+        registry.promote("higgs", number, "production")
+
+    class Behind(audit.datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return super().now(zone) - audit.timedelta(hours=1)
+
+    monkeypatch.setattr(audit, "datetime", Behind)
+    registry.promote("higgs", 3, "production")
+    marks.tag(registry, "higgs", 3, {"a": "b"})
+    registry.rollback("higgs", "production")
+    found = [(event.entry.version, event.applied) for event in registry.history("higgs", "production")]
+    assert found == [(2, True), (3, True), (2, True), (1, True)]
+    found = [(event.entry.action, event.applied) for event in registry.history("higgs", limit=3)]
+    assert found == [("rollback", True), ("promote", True), ("promote", True)]
+
+
+def test_whether_a_change_took_effect_is_told_without_reading_the_whole_audit(registry, monkeypatch):
+    """It is asked under the lease, when the file system has just failed."""
+    for number in (1, 2) * 4:
+        registry.promote("higgs", number, "production")
+    storage, reads, read = registry.storage, [], audit.read
+
+    def broken(self, source, target):
+        raise StorageError("the power went off")
+
+    monkeypatch.setattr(type(storage), "replace", broken)
+    monkeypatch.setattr(audit, "read", lambda *args: reads.append(args) or read(*args))
+    with pytest.raises(StorageError, match="power"):
+        registry.promote("higgs", 3, "production")
+    assert len(reads) == 1
+
+
+def test_a_reason_that_is_no_text_does_not_fail_the_change(registry):
+    """As an argument of a shell with another encoding arrives."""
+    assert registry.promote("higgs", 1, "production", reason="gr\udcfcn").reason == "gr?n"
+    marks.archive(registry, "higgs", 2, "gr\udcfcn")
+    assert marks.read(registry, "higgs", 2).archived.reason == "gr?n"
+    assert [event.entry.reason for event in registry.history("higgs")] == ["gr?n", "gr?n"]
 
 
 def test_a_damaged_audit_is_named(registry):
