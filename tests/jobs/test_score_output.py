@@ -1,6 +1,8 @@
-"""The output folder at every moment in which its maker may die, and what may not be replaced."""
+"""The output folder at every moment in which its maker may die, and what may not be replaced; on HDFS, too."""
 
 import os
+import secrets
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,40 +15,55 @@ from dkeras_core.storage.local import LocalStorage
 OLD, NEW = b"old", b"new"
 
 
-class Dies(LocalStorage):
-    """A file system on which everything fails from a given rename on, as if the process had been killed there."""
+class Dies:
+    """A file system on which everything that changes it fails from a given rename on: its user was killed there."""
 
-    def __init__(self, at, after=False):
-        self.at, self.after, self.renames, self.dead = at, after, 0, False
+    def __init__(self, storage, at, after=False):
+        self._storage, self._at, self._after = storage, at, after
+        self._renames, self._dead = 0, False
+
+    def __getattr__(self, name):
+        return getattr(self._storage, name)
 
     def rename(self, src, dst):
-        if self.dead:
+        if self._dead:
             raise StorageError("dead")
-        self.renames += 1
-        self.dead = self.renames == self.at
-        if not self.dead or self.after:
-            super().rename(src, dst)
-        if self.dead:
+        self._renames += 1
+        self._dead = self._renames == self._at
+        if not self._dead or self._after:
+            self._storage.rename(src, dst)
+        if self._dead:
             raise StorageError("dies")
 
     def delete(self, path, recursive=False):
-        if self.dead:
+        if self._dead:
             raise StorageError("dead")
-        return super().delete(path, recursive)
+        return self._storage.delete(path, recursive)
+
+
+@pytest.fixture(params=["local", pytest.param("webhdfs", marks=pytest.mark.cluster)])
+def place(request, tmp_path):
+    """An empty folder: its storage, its plain path, and its URI as a user gives it."""
+    if request.param == "local":
+        yield SimpleNamespace(storage=LocalStorage(), path=str(tmp_path), uri=f"file://{tmp_path}")
+        return
+    storage, path = request.getfixturevalue("webhdfs"), f"/tmp/score-{secrets.token_hex(4)}"
+    storage.mkdirs(path)
+    yield SimpleNamespace(storage=storage, path=path, uri=path)
+    storage.delete(path, recursive=True)
 
 
 @pytest.fixture
-def place(tmp_path):
-    """A folder with an earlier scoring, and a function that reads what stands there."""
-    made = tmp_path / "scored"
-    made.mkdir()
-    (made / METADATA).write_bytes(b"{}")
-    (made / "part-0").write_bytes(OLD)
-    return tmp_path
+def earlier(place):
+    """The same with an earlier scoring in it."""
+    for name, data in ((METADATA, b"{}"), ("part-0", OLD)):
+        place.storage.write_bytes(f"{place.path}/scored/{name}", data)
+    return place
 
 
-def make(storage, place, overwrite=True, run="run-2"):
-    output = Output(storage, f"file://{place}/scored", run, overwrite)
+def make(place, overwrite=True, run="score-2", storage=None):
+    storage = storage or place.storage
+    output = Output(storage, f"{place.uri}/scored", run, overwrite)
     output.recover()
     output.check("/elsewhere", storage)
     with output.building() as staging:
@@ -56,82 +73,96 @@ def make(storage, place, overwrite=True, run="run-2"):
 
 
 def content(place):
-    return (place / "scored" / "part-0").read_bytes()
+    return place.storage.read_bytes(f"{place.path}/scored/part-0")
 
 
-def test_a_result_appears_under_its_name_and_nothing_else_is_there(tmp_path):
-    make(LocalStorage(), tmp_path, overwrite=False)
-    assert content(tmp_path) == NEW and os.listdir(tmp_path) == ["scored"]
-    assert sorted(os.listdir(tmp_path / "scored")) == [METADATA, "part-0"]
+def names(place, folder=""):
+    return sorted(status.name for status in place.storage.list(f"{place.path}{folder}"))
 
 
-def test_an_earlier_scoring_is_replaced_only_when_asked(place):
+def test_a_result_appears_under_its_name_and_nothing_else_is_there(place):
+    make(place, overwrite=False)
+    assert content(place) == NEW and names(place) == ["scored"]
+    assert names(place, "/scored") == [METADATA, "part-0"]
+
+
+def test_an_earlier_scoring_is_replaced_only_when_asked(earlier):
     with pytest.raises(PathExists, match="--overwrite"):
-        make(LocalStorage(), place, overwrite=False)
-    assert content(place) == OLD and os.listdir(place) == ["scored"]
-    make(LocalStorage(), place)
-    assert content(place) == NEW and os.listdir(place) == ["scored"]
+        make(earlier, overwrite=False)
+    assert content(earlier) == OLD and names(earlier) == ["scored"]
+    make(earlier)
+    assert content(earlier) == NEW and names(earlier) == ["scored"]
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("at", [1, 2])
-def test_death_at_each_rename_leaves_the_old_or_the_new_and_the_next_attempt_succeeds(place, at, after):
+def test_death_at_each_rename_leaves_the_old_or_the_new_and_the_next_attempt_succeeds(earlier, at, after):
     with pytest.raises(StorageError, match="dies"):
-        make(Dies(at, after), place)
-    Output(LocalStorage(), f"file://{place}/scored", "run-2").tidy()  # what the submitter does; the next run, too
-    assert content(place) == (NEW if (at, after) == (2, True) else OLD)
-    assert os.listdir(place) == ["scored"]
-    make(LocalStorage(), place, run="run-3")
-    assert content(place) == NEW and os.listdir(place) == ["scored"]
+        make(earlier, storage=Dies(earlier.storage, at, after))
+    Output(earlier.storage, f"{earlier.uri}/scored", "score-2").tidy()  # what the submitter does; the next run, too
+    assert content(earlier) == (NEW if (at, after) == (2, True) else OLD)
+    assert names(earlier) == ["scored"]
+    make(earlier, run="score-3")
+    assert content(earlier) == NEW and names(earlier) == ["scored"]
 
 
-def test_a_failed_second_rename_puts_the_earlier_one_back_at_once(place, monkeypatch):
+def test_the_next_scoring_mends_what_a_dead_one_left(earlier):
+    with pytest.raises(StorageError, match="dies"):
+        make(earlier, storage=Dies(earlier.storage, 1, after=True))
+    assert "scored" not in names(earlier)
+    with pytest.raises(PathExists, match="--overwrite"):
+        make(earlier, overwrite=False, run="score-3")
+    assert content(earlier) == OLD
+
+
+def test_a_failed_second_rename_puts_the_earlier_one_back_at_once(earlier, monkeypatch):
     def refused(self, target):
         raise StorageError("quota")
 
     monkeypatch.setattr(Staging, "commit", refused)
     with pytest.raises(StorageError, match="quota"):
-        make(LocalStorage(), place)
-    assert content(place) == OLD and os.listdir(place) == ["scored"]
+        make(earlier)
+    assert content(earlier) == OLD and names(earlier) == ["scored"]
 
 
-def test_another_one_that_was_faster_is_not_replaced_unasked(tmp_path):
-    output = Output(LocalStorage(), f"file://{tmp_path}/scored", "run-1")
+def test_another_one_that_was_faster_is_not_replaced_unasked(place):
+    output = Output(place.storage, f"{place.uri}/scored", "score-1")
     with pytest.raises(PathExists), output.building() as staging:
-        make(LocalStorage(), tmp_path, overwrite=False, run="run-2")
+        make(place, overwrite=False)
         output.commit(staging)
-    assert content(tmp_path) == NEW and os.listdir(tmp_path) == ["scored"]
+    assert content(place) == NEW and names(place) == ["scored"]
+    assert names(place, "/scored") == [METADATA, "part-0"]  # not moved into it
 
 
-def test_what_no_scoring_made_is_never_replaced(tmp_path):
-    (tmp_path / "scored").mkdir()
-    (tmp_path / "scored" / "part-0").write_bytes(OLD)
+def test_what_no_scoring_made_is_never_replaced(place):
+    place.storage.write_bytes(f"{place.path}/scored/part-0", OLD)
     with pytest.raises(PathExists, match="no scoring made it"):
-        make(LocalStorage(), tmp_path)
-    assert content(tmp_path) == OLD
-    os.remove(tmp_path / "scored" / "part-0")
-    make(LocalStorage(), tmp_path)  # an empty folder is nobody's
-    assert content(tmp_path) == NEW and os.listdir(tmp_path) == ["scored"]
+        make(place)
+    assert content(place) == OLD
+    place.storage.delete(f"{place.path}/scored/part-0")
+    make(place)  # an empty folder is nobody's
+    assert content(place) == NEW and names(place) == ["scored"]
+
+
+def test_a_killed_run_is_tidied_by_its_folder(earlier):
+    storage, folder = earlier.storage, f"{earlier.path}/runs/score-2"
+    request = ScoreRequest("tiny", 1, "0" * 64, input="/in", output=f"{earlier.path}/scored")
+    storage.write_bytes(f"{folder}/score.json", request.to_json())
+    for left in ("_building-score-2-aaaa", "_building-score-22-bbbb"):
+        storage.mkdirs(f"{earlier.path}/{left}")
+    storage.rename(f"{earlier.path}/scored", f"{earlier.path}/_replaced-scored")
+    tidy_run(storage, folder)
+    assert names(earlier) == ["_building-score-22-bbbb", "runs", "scored"]
+    tidy_run(storage, f"{earlier.path}/runs/no-scoring")
 
 
 @pytest.mark.parametrize("source", ["/a/b", "/a/b/in", "/a", "/"])
 def test_input_and_output_must_not_overlap(source):
-    with pytest.raises(ConfigError, match="overlap"):
-        Output(LocalStorage(), "/a/b", "run").check(source, LocalStorage())
-    Output(LocalStorage(), "/a/b-2", "run").check("/a/b", LocalStorage())
-    Output(LocalStorage(), "/a/b", "run").check("/a/b", Dies(0))  # another file system
-
-
-def test_a_killed_run_is_tidied_by_its_folder(place):
     storage = LocalStorage()
-    request = ScoreRequest("tiny", 1, "0" * 64, input="/in", output=f"{place}/scored")
-    storage.write_bytes(f"{place}/runs/run-2/score.json", request.to_json())
-    for left in ("_building-run-2-aaaa", "_building-run-22-bbbb"):
-        (place / left).mkdir()
-    os.rename(place / "scored", place / "_replaced-scored")
-    tidy_run(storage, f"{place}/runs/run-2")
-    assert sorted(os.listdir(place)) == ["_building-run-22-bbbb", "runs", "scored"]
-    tidy_run(storage, f"{place}/runs/no-scoring")
+    with pytest.raises(ConfigError, match="overlap"):
+        Output(storage, "/a/b", "run").check(source, storage)
+    Output(storage, "/a/b-2", "run").check("/a/b", storage)
+    Output(storage, "/a/b", "run").check("/a/b", Dies(storage, 0))  # another file system
 
 
 def test_what_dead_scorings_left_is_removed_and_nothing_else(tmp_path):
@@ -139,7 +170,7 @@ def test_what_dead_scorings_left_is_removed_and_nothing_else(tmp_path):
         (tmp_path / left).mkdir()
         (tmp_path / left / "file").touch()
         os.utime(tmp_path / left, (0, 0))
-    make(LocalStorage(), tmp_path)
+    make(SimpleNamespace(storage=LocalStorage(), path=str(tmp_path), uri=f"file://{tmp_path}"))
     assert sorted(os.listdir(tmp_path)) == ["_building-house", "_replaced-scored", "scored"]
 
 
