@@ -23,10 +23,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dkeras_core.errors import PathExists, PathMissing, RegistryError, StorageError
+from dkeras_core.registry import names
 from dkeras_core.registry.audit import current_user
 
 if TYPE_CHECKING:
     from dkeras_core.registry.registry import Registry
+    from dkeras_core.storage.base import FileStatus
 
 DURATION = 15.0
 """Seconds after which a holder counts as dead; a change under the lease takes a tenth of a second."""
@@ -36,6 +38,11 @@ WAIT = 60.0
 
 FILE = "lease.json"
 """The lease's name among the staged files."""
+
+
+def number_of(status: FileStatus) -> int | None:
+    """Return the number of the lease that a file is about, ``<k>`` or ``<k>.done``; None for anything else."""
+    return None if status.is_dir else names.version_number(status.name.removesuffix(".done"))
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,9 @@ class Lease:
         """Return the highest number there is, 0 without one, and whether that lease is over."""
         found: dict[int, bool] = {}
         for status in self._storage.list(self._folder):
-            number, _, suffix = status.name.partition(".")
-            if number.isdigit() and suffix in ("", "done"):
-                found[int(number)] = found.get(int(number), False) or suffix == "done"
+            number = number_of(status)
+            if number is not None:
+                found[number] = found.get(number, False) or status.name.endswith(".done")
         highest = max(found, default=0)
         return highest, found.get(highest, True)
 
@@ -125,6 +132,7 @@ class Lease:
         try:
             value = json.loads(self._storage.read_bytes(path))
             expires = datetime.fromisoformat(value["expires"])
+            expires = expires if expires.tzinfo else expires.replace(tzinfo=UTC)
             return _Holder(str(value["token"]), str(value["owner"]), str(value["host"]), expires)
         except PathMissing:
             return None
@@ -184,6 +192,6 @@ class Lease:
         """Remove the files of former leases; the highest one is never removed."""
         with contextlib.suppress(StorageError):
             for status in self._storage.list(self._folder):
-                number = status.name.partition(".")[0]
-                if number.isdigit() and int(number) < self._number:
+                number = number_of(status)
+                if number is not None and number < self._number:
                     self._storage.delete(status.path)

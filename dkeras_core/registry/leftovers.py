@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dkeras_core.errors import PathMissing
+from dkeras_core.registry.lease import number_of
 
 if TYPE_CHECKING:
     from dkeras_core.registry.registry import Registry
@@ -58,11 +59,10 @@ def leftovers(registry: Registry, name: str, stale_after: timedelta) -> Iterator
                 if status.name.startswith(".deleted-"):
                     yield Leftover(name, status.path, "a deleted version", status.modified, waits=False)
         if folder == leases:
-            numbers = {status.path: status.name.partition(".")[0] for status in there}
-            highest = max((int(number) for number in numbers.values() if number.isdigit()), default=0)
+            numbers = {status.path: number_of(status) or 0 for status in there}
+            highest = max(numbers.values(), default=0)
             for status in there:
-                number = numbers[status.path]
-                if number.isdigit() and int(number) < highest:
+                if 0 < numbers[status.path] < highest:
                     yield Leftover(name, status.path, "a lease that others followed", status.modified, waits=False)
 
 

@@ -2,7 +2,8 @@
 
 A name becomes a folder in HDFS, a URL of a serving process and an argument of a shell, so it is lower-case ASCII that
 none of them gives a meaning: letters, digits, ``_``, ``.`` and ``-``, beginning with a letter or digit, 64 characters
-at most. An alias may not be a number, because ``model@7`` means version 7. Run ids may hold capitals too.
+at most. An alias may not be a number, because ``model@7`` means version 7. Run ids may hold capitals too. Beside the
+models stand two files of the registry itself, so no model has their names.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ from dkeras_core.paths import NAME
 
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_TAKEN = ("index.html", "permissions.json")
 _RULE = "a-z, 0-9, '_', '.', '-', beginning with a letter or digit, at most 64 characters"
+
+
+def is_model(text: str) -> bool:
+    """Whether a folder beside the others is a model's."""
+    return bool(NAME.fullmatch(text)) and text not in _TAKEN
 
 
 def model_name(text: str) -> str:
     """Return ``text``; RegistryError when it is not the name of a model."""
     if not NAME.fullmatch(text):
         raise RegistryError(f"{_shown(text)} is not a model name", f"Use {_RULE}.")
+    if text in _TAKEN:
+        raise RegistryError(
+            f"{_shown(text)} is not a model name: the registry has a file of this name", f"Use {_RULE}."
+        )
     return text
 
 

@@ -75,7 +75,7 @@ class Registry:
 
     def models(self) -> list[str]:
         """Return the names of all models, sorted."""
-        return [name for name in self._children(f"{self.layout.root}/models") if names.NAME.fullmatch(name)]
+        return [name for name in self._children(f"{self.layout.root}/models") if names.is_model(name)]
 
     def versions(self, name: str) -> list[int]:
         """Return the numbers of all versions of a model, ascending; empty when it has none."""

@@ -23,6 +23,14 @@ def test_bad_names(text):
         assert "a-z, 0-9" in error.value.next_step
 
 
+def test_the_registrys_own_files_are_no_models():
+    """The page and the groups stand beside the models: a folder of that name would be in their way for ever."""
+    for text in ("index.html", "permissions.json"):
+        assert not names.is_model(text) and names.alias_name(text) == text
+        with pytest.raises(RegistryError, match="the registry has a file of this name"):
+            names.model_name(text)
+
+
 def test_an_alias_is_not_a_number():
     assert names.alias_name("v7") == "v7"
     with pytest.raises(RegistryError, match="'7' is not an alias"):

@@ -3,11 +3,13 @@
 import itertools
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
 from dkeras_core.errors import Conflict, PathMissing, RegistryError, StorageError
 from dkeras_core.registry import audit, marks
+from dkeras_core.registry.leftovers import leftovers
 from dkeras_core.registry.manifest import seal
 from dkeras_core.registry.readonly import unlock
 
@@ -233,6 +235,20 @@ def test_a_live_holder_is_waited_for_and_named(registry):
     # A clock that is wrong does not hold it for ever: nobody needs longer than twice the duration.
     registry.promote("higgs", 1, "production", duration=0.2)
     assert [status.name for status in storage.list(leases)] == ["8", "8.done"]
+
+
+def test_what_is_no_lease_does_not_hold_one_up(registry):
+    leases = registry.layout.leases("higgs")
+    registry.storage.mkdirs(f"{leases}/9")
+    for name in ("²", "007", "8.txt"):
+        registry.storage.write_bytes(f"{leases}/{name}", b"")
+    holder = {"token": "other", "owner": "anna", "host": "edge1", "expires": "2026-01-01T00:00:00"}  # without a zone
+    registry.storage.write_bytes(f"{leases}/3", json.dumps(holder).encode())
+    for number in (1, 2):
+        registry.promote("higgs", number, "production", wait=1.0)
+    there = {status.name for status in registry.storage.list(leases)}
+    assert there == {"5", "5.done", "9", "²", "007", "8.txt"}
+    assert not list(leftovers(registry, "higgs", timedelta(0)))
 
 
 def test_a_lease_number_that_was_used_long_ago_is_not_taken(registry):
