@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from dkeras_core.config import Promotion
+from dkeras_core.data.features import FeaturePipeline
 from dkeras_core.registry import checks, trial
 
 BAD = 3.0  # noise that costs some 0.05 of AUC
@@ -188,6 +189,17 @@ def test_a_damaged_current_version_is_named(toy):
     found = outcome(toy, version, 1)
     assert failed(found) == ["signature", "comparison", "significance"]
     assert "toy@1 is damaged: features.json" in found["comparison"].message
+
+
+def test_a_current_version_that_needs_what_these_data_lack_is_no_comparison(toy):
+    toy.publish()
+    toy.raw = toy.raw.drop_columns(["c"])
+    toy.write_split()
+    fewer = FeaturePipeline(("a", "b"), (0.0, 0.1), None, None, -999.0, ("b",), {"kind": ("x", "y")})
+    found = outcome(toy, toy.publish(features=fewer), 1)
+    assert failed(found) == ["comparison", "significance"]  # fewer columns are no matter to callers
+    assert "the current version toy@1 cannot be tried" in found["comparison"].message
+    assert "no column 'c'" in found["comparison"].message
 
 
 def test_a_large_split_is_judged_on_some_of_its_rows(toy):
