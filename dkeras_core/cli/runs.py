@@ -11,11 +11,13 @@ from rich.table import Table
 
 from dkeras_core.cli import place
 from dkeras_core.cli.console import duration, stdout
+from dkeras_core.cli.display import STEPS
 from dkeras_core.cli.place import Place
 from dkeras_core.cli.submit import finish
 from dkeras_core.cli.watch import clean, watch
 from dkeras_core.errors import ConfigError, PathMissing
 from dkeras_core.paths import Layout
+from dkeras_core.scoring import PHASES, REQUEST
 from dkeras_core.storage.base import Storage
 from dkeras_core.yarn.answers import LIVE_STATES, Application
 from dkeras_core.yarn.submission import run_tag
@@ -31,7 +33,9 @@ Root = Annotated[str, typer.Option(help="Root folder of the bundle in HDFS.")]
 def follow(run: Run, root: Root = "/dkeras") -> None:
     """Follow a run until it ends; exit code and last line are those of `dkeras submit`."""
     found = place.find(root)
-    finish(watch(found, _application(found, run, root), run, root), found, root)
+    scoring = found.storage.exists(f"{Layout(root).run(run)}/{REQUEST}")
+    steps = PHASES if scoring else STEPS
+    finish(watch(found, _application(found, run, root), run, root, steps), found, root)
 
 
 @kill_app.command()

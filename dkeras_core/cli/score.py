@@ -17,7 +17,8 @@ from dkeras_core.cli.models.arguments import DEFAULT_ROOT, Root
 from dkeras_core.cli.submit import finish
 from dkeras_core.cli.watch import watch
 from dkeras_core.errors import ConfigError, DkerasError, Interrupted
-from dkeras_core.scoring.request import PHASES, Format, new_scoring_id
+from dkeras_core.scoring import PHASES
+from dkeras_core.scoring.request import Format, new_scoring_id
 
 app = typer.Typer()
 

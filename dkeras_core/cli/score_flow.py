@@ -18,7 +18,8 @@ from dkeras_core.config_file import Section
 from dkeras_core.errors import ConfigError, DataError, PathMissing
 from dkeras_core.paths import Layout
 from dkeras_core.registry import Registry
-from dkeras_core.scoring.output import REQUEST, Output
+from dkeras_core.scoring import REQUEST
+from dkeras_core.scoring.output import Output
 from dkeras_core.scoring.request import Chosen, ScoreRequest, choose
 from dkeras_core.storage import Storage
 from dkeras_core.storage.base import split_uri

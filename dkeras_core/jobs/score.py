@@ -14,7 +14,7 @@ import traceback
 from dkeras_core.errors import ConfigError, DkerasError, PathMissing, StorageError
 from dkeras_core.jobs.progress import Progress
 from dkeras_core.paths import Layout
-from dkeras_core.scoring.output import REQUEST
+from dkeras_core.scoring import REQUEST
 from dkeras_core.scoring.request import ScoreRequest
 from dkeras_core.storage import open_storage
 from dkeras_core.training.causes import cause

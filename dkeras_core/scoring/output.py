@@ -16,12 +16,11 @@ from collections.abc import Iterator
 
 from dkeras_core.data.staging import PREFIX, Staging
 from dkeras_core.errors import ConfigError, PathExists, PathMissing, StorageError
+from dkeras_core.scoring import REQUEST, RUNS
 from dkeras_core.storage.base import Storage, split_uri
 
 METADATA = "_dkeras.json"
 ASIDE = "_replaced-"
-RUNS = "score-"
-"""What the ids of scorings begin with."""
 
 
 class Output:
@@ -133,7 +132,3 @@ def tidy_run(storage: Storage, folder: str) -> None:
     with contextlib.suppress(StorageError, ValueError, KeyError):
         asked = json.loads(storage.read_bytes(f"{folder}/{REQUEST}"))
         Output(storage, asked["output"], posixpath.basename(folder)).tidy()
-
-
-REQUEST = "score.json"
-"""Name of the file in a run's folder that says what is to be scored."""

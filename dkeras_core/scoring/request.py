@@ -14,9 +14,8 @@ from dkeras_core.registry import Registry, Version, names
 from dkeras_core.registry.cache import checked_digest
 from dkeras_core.registry.load import resolve
 from dkeras_core.registry.manifest import Manifest
-from dkeras_core.scoring.output import RUNS
+from dkeras_core.scoring import RUNS
 
-PHASES = ("model", "score", "check")
 Format = enum.StrEnum("Format", ["parquet", "csv"])
 _LONGEST_NAME = 36  # of a model within a run id of 64 characters
 
