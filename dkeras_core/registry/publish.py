@@ -76,14 +76,14 @@ class _Publication:
         published = self._published()
         if published is not None:
             return published
-        mine = self._staging
+        claimed = False
         try:
             self._stage(folder, content)
-            if self._claim():
-                mine = self._ready
+            claimed = self._claim()
             version = self._number()
         except BaseException:
-            self._remove(mine)
+            if claimed:
+                self._give_up()
             raise
         finally:
             self._remove(self._staging)
@@ -130,7 +130,7 @@ class _Publication:
         """Rename to the next free number."""
         published = self._published()
         if published is not None:
-            self._remove(self._ready)
+            self._give_up()
             return published
         number = max([0, *self._numbers, *tombstones(self._registry, self._manifest.name)]) + 1
         while True:
@@ -184,6 +184,13 @@ class _Publication:
         for status in self._storage.list(self._base):
             if status.name.startswith((".staging-", ".ready-")) and now - status.modified > STALE:
                 self._remove(status.path)
+
+    def _give_up(self) -> None:
+        """Take the claim away in one step: who waits for it must not take over what is half deleted."""
+        aside = f"{self._base}/.staging-{self._manifest.run}-{secrets.token_hex(4)}"
+        with contextlib.suppress(StorageError):
+            self._storage.rename(self._ready, aside)
+            remove(self._storage, aside)
 
     def _remove(self, path: str) -> None:
         with contextlib.suppress(StorageError):

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,6 +210,28 @@ def test_a_claim_left_by_a_dead_publisher_is_taken_over(place, folder, monkeypat
     assert place.registry.versions("higgs") == []
     again = place.registry.publish("higgs", folder, run_id="run-1")
     assert again == version and entries(place) == ["1"] and again.verify() == []
+
+
+def test_a_claim_that_is_given_up_is_not_taken_over_in_pieces(tmp_path, folder, monkeypatch):
+    """A publisher fails after its claim; another one of this run, which waited for it, looks while it cleans up."""
+    registry, seen = Registry(LocalStorage(), str(tmp_path / "root")), []
+    rename, rmtree = LocalStorage.rename, shutil.rmtree
+
+    def broken(self, source, target):
+        if target.endswith("/1"):
+            raise StorageError("the power went off")
+        rename(self, source, target)
+
+    def slow(path, *args, **settings):
+        seen.append(sorted(name for name in os.listdir(registry.layout.versions("higgs")) if "ready" in name))
+        rmtree(path, *args, **settings)
+
+    monkeypatch.setattr(LocalStorage, "rename", broken)
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    with pytest.raises(StorageError, match="power"):
+        registry.publish("higgs", folder, run_id="run-1")
+    assert seen and not any(seen)
+    assert os.listdir(registry.layout.versions("higgs")) == []
 
 
 def test_a_claim_of_a_run_that_has_its_version_is_removed(place, folder):
