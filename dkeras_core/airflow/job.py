@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import (
     TaskDeferralTimeout,
 )
 
-from dkeras_core.airflow import links, tags, trigger
+from dkeras_core.airflow import links, reaper, tags, trigger
 from dkeras_core.airflow.call import Call
 from dkeras_core.airflow.trigger import ApplicationTrigger
 from dkeras_core.airflow.work import Work
@@ -42,8 +42,8 @@ class DkerasJobOperator(BaseOperator):
     ----------
     pipeline : str
         Pipeline file; a relative path is looked for in the checkout, too.
-    steps : sequence of str, optional
-        Which of preprocess, train, evaluate, publish; all by default.
+    steps : sequence of str, or str, optional
+        Which of preprocess, train, evaluate, publish, in text with commas; all by default.
     run : str, optional
         Run id; by default that of the DAG run, which all its tasks share.
     overrides : sequence of str
@@ -147,7 +147,8 @@ class DkerasJobOperator(BaseOperator):
 
     def _submit(self, context) -> NoReturn:
         work, ti = self._work, context["ti"]
-        work.own({"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "index": ti.map_index})
+        owner = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "index": ti.map_index}
+        work.own({"airflow": reaper.this_airflow(), **owner})
         with Call(self._arguments()) as self._call:
             answer = self._call.result(self.log.info)
         self._call = None
@@ -243,7 +244,7 @@ class DkerasJobOperator(BaseOperator):
         return path if path.is_absolute() or path.exists() else _CHECKOUT / path
 
     def _steps(self) -> tuple[str, ...]:
-        asked = [self.steps] if isinstance(self.steps, str) else list(self.steps or STEPS)
+        asked = self.steps.replace(",", " ").split() if isinstance(self.steps, str) else list(self.steps or STEPS)
         unknown = sorted(set(asked) - set(STEPS))
         if unknown:
             raise ConfigError(f"unknown step {', '.join(unknown)}", f"steps are {', '.join(STEPS)}")

@@ -92,7 +92,7 @@ class Work:
         try:
             return conclude(view, application)
         except DkerasError as error:
-            if view.app is None or view.app.state == "KILLED":
+            if view.app is None or view.app.state == "KILLED" or view.app.final_status == "SUCCEEDED":
                 raise
             found = explain(view.app, self.place.logs(view.app))
             if found.lines:

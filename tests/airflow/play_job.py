@@ -1,0 +1,101 @@
+"""Runs in Airflow's Python: calls of the operator and of its trigger, a line of JSON each, answered by a line of JSON.
+
+Airflow itself is not started: the context is a plain object, and what the task would write to XCom or log is collected.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+ANSWERS, sys.stdout = sys.stdout, sys.stderr
+SAID = []
+
+
+class Collecting(logging.Handler):
+    def emit(self, record):
+        SAID.append(record.getMessage())
+
+
+LOG = logging.getLogger("played")
+LOG.addHandler(Collecting())
+LOG.setLevel(logging.INFO)
+
+
+class TaskInstance(SimpleNamespace):
+    dag_id, run_id, task_id, map_index = "retrain", "manual", "train", -1
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
+
+
+def operator(asked):
+    from airflow.sdk.exceptions import TaskDeferred
+
+    from dkeras_core.airflow.job import DkerasJobOperator
+
+    timeout = timedelta(seconds=asked["timeout"]) if asked.get("timeout") else None
+    overrides = [f"root={asked['root']}", "evaluation.gates={}"]
+    steps = asked.get("steps", ["train"])
+    job = DkerasJobOperator(
+        task_id="train",
+        pipeline="dags/pipelines/higgs.yaml",
+        steps=steps,
+        run="the-run",
+        overrides=overrides,
+        again=asked.get("again", False),
+        retries=2,
+        execution_timeout=timeout,
+    )
+    type(job).log = LOG
+    number = asked.get("try", 1)
+    ti = TaskInstance(try_number=number, max_tries=asked.get("max_tries", 2), start_date=datetime.now(UTC), pushed={})
+    context = {"ti": ti, "dag_run": SimpleNamespace(logical_date=None, run_after=datetime.now(UTC))}
+    answer = {"pushed": ti.pushed}
+    try:
+        if asked["call"] == "execute":
+            answer["returned"] = job.execute(context)
+        elif asked["call"] == "resume":
+            answer["returned"] = job.resume_execution("__fail__", {"error": asked["error"]}, context)
+        elif asked["call"] == "kill":
+            job._begin(context)
+            job.on_kill()
+        else:
+            answer["returned"] = job.execute_complete(context, asked["event"], adopted=asked.get("adopted", False))
+    except TaskDeferred as deferred:
+        answer["deferred"] = deferred.trigger.serialize()[1] | deferred.kwargs
+        answer["timeout"] = deferred.timeout and deferred.timeout.total_seconds()
+    except BaseException as error:  # Airflow's time-out is no Exception
+        answer["raised"] = [type(error).__name__, str(error)]
+    return answer
+
+
+def trigger(asked):
+    from airflow.sdk.execution_time import task_runner
+
+    from dkeras_core.airflow.trigger import ApplicationTrigger
+
+    followed = ApplicationTrigger(**asked["arguments"])
+    kind, arguments = followed.serialize()
+    assert kind == "dkeras_core.airflow.trigger.ApplicationTrigger"
+    again = ApplicationTrigger(**arguments)
+    again._log = LOG
+    if asked["call"] == "follow":
+        return {"event": asyncio.run(anext(again.run())).payload}
+    states = {"manual": {"train": asked["state"]}}
+    task_runner.RuntimeTaskInstance.get_task_states = staticmethod(lambda **_: states)
+    again._task_instance = TaskInstance()
+    asyncio.run(again.on_kill())
+    return {}
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        asked = json.loads(line)
+        os.environ.update(asked["environment"])
+        SAID.clear()
+        answer = (operator if asked["what"] == "operator" else trigger)(asked)
+        print(json.dumps(answer | {"said": "\n".join(SAID)}), file=ANSWERS, flush=True)

@@ -1,0 +1,372 @@
+"""The operator and its trigger against a ResourceManager that plays what a real one cannot be made to show."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+
+from dkeras_core.airflow.reaper import reap
+from dkeras_core.airflow.tags import run_id, task_tag
+from dkeras_core.airflow.work import Work
+
+TAG = task_tag("retrain", "manual", "train")
+pytestmark = pytest.mark.slow  # Airflow takes seconds to import
+
+
+class Played:
+    """A ResourceManager: knows ``apps``, ends what is killed unless told otherwise, and may be silent or a standby."""
+
+    def __init__(self):
+        self.apps, self.killed, self.asked = {}, [], 0
+        self.refuses_kill = self.ignores_kill = False
+        self.silent_until, self.standby_of, self.ends_after = 0.0, None, None
+        played = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                played.asked += 1
+                if time.monotonic() < played.silent_until:
+                    return self.connection_close()
+                if played.standby_of:
+                    return self.say(307, {}, Location=f"{played.standby_of}{self.path}")
+                path, _, query = self.path.partition("?")
+                if path.endswith("/apps"):
+                    live = "RUNNING" in query
+                    states = ("ACCEPTED", "RUNNING") if live else ("FINISHED", "FAILED", "KILLED")
+                    found = [app for app in played.apps.values() if not live or app["state"] in states]
+                    (asked,) = parse_qs(query)["applicationTags"]
+                    found = [app for app in found if set(asked.split(",")) & set(app["applicationTags"].split(","))]
+                    return self.say(200, {"apps": {"app": found}})
+                app = played.apps.get(path.split("/")[-1])
+                if app and played.ends_after is not None:
+                    played.ends_after -= 1
+                    if played.ends_after < 0:
+                        app.update(state="FINISHED", finalStatus="SUCCEEDED")
+                return self.say(200, {"app": app}) if app else self.say(404, {})
+
+            def do_PUT(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                app = self.path.split("/")[-2]
+                if played.refuses_kill:
+                    return self.say(401, {"RemoteException": {"message": "no ticket"}})
+                played.killed.append(app)
+                if not played.ignores_kill:
+                    played.apps[app].update(state="KILLED", finalStatus="KILLED")
+                return self.say(202, {"state": "ACCEPTED"})
+
+            def connection_close(self):
+                self.close_connection = True
+                self.connection.close()
+
+            def say(self, status, content, **headers):
+                data = json.dumps(content).encode()
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": len(data)}.items():
+                    self.send_header(name, str(value))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.handle_error = lambda *_: None
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def has(self, number, state="RUNNING", started=1000, tag=TAG, diagnostics=""):
+        name = f"application_7_{number:04}"
+        final = {"FINISHED": "SUCCEEDED", "FAILED": "FAILED", "KILLED": "KILLED"}.get(state, "UNDEFINED")
+        self.apps[name] = {"id": name, "state": state, "finalStatus": final, "startedTime": started}
+        self.apps[name] |= {"applicationTags": tag, "diagnostics": diagnostics}
+        return name
+
+
+@pytest.fixture
+def rm():
+    played = Played()
+    yield played
+    played.close()
+
+
+class Stage:
+    """A folder in HDFS' place, a command that plays `dkeras`, and the ResourceManagers' addresses."""
+
+    def __init__(self, folder: Path, player: subprocess.Popen, *rms: Played):
+        self.folder, self.player = folder, player
+        self.root = folder / "root"
+        self.run = self.root / "runs/the-run"
+        self.run.mkdir(parents=True)
+        self.said = ""
+        self.cluster(*(rm.address for rm in rms))
+        self.answers({"run": "the-run", "application": "application_7_0009", "adopted": False})
+
+    def cluster(self, *addresses):
+        yarn = {"yarn.resourcemanager.ha.enabled": "true", "yarn.resourcemanager.ha.rm-ids": ""}
+        for index, address in enumerate(addresses):
+            yarn["yarn.resourcemanager.ha.rm-ids"] += f"{',' if index else ''}rm{index}"
+            yarn[f"yarn.resourcemanager.webapp.address.rm{index}"] = address
+        hdfs = {"fs.defaultFS": "hdfs://127.0.0.1:1", "dfs.namenode.http-address": "127.0.0.1:1"}
+        for name, keys in (("core-site.xml", hdfs), ("hdfs-site.xml", hdfs), ("yarn-site.xml", yarn)):
+            rows = "".join(f"<property><name>{k}</name><value>{v}</value></property>" for k, v in keys.items())
+            (self.folder / name).write_text(f"<configuration>{rows}</configuration>")
+
+    def answers(self, answer=None, code=0, says=""):
+        """What the command does."""
+        command = self.folder / "dkeras"
+        text = json.dumps(answer) if answer else ""
+        command.write_text(
+            f"#!/bin/sh\necho \"$@\" >> {self.folder}/calls\nprintf '{says}' >&2\ncat <<'E'\n{text}\nE\nexit {code}\n"
+        )
+        command.chmod(0o755)
+
+    @property
+    def calls(self):
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def result(self, application, status="succeeded", tag=TAG, **more):
+        content = {"run": "the-run", "application": application, "status": status, "tag": tag, **more}
+        (self.run / "result.json").write_text(json.dumps(content))
+
+    def play(self, what, call, **asked):
+        environment = {"HADOOP_CONF_DIR": str(self.folder), "DKERAS_COMMAND": str(self.folder / "dkeras")}
+        asked |= {"what": what, "call": call, "root": f"file://{self.root}", "environment": environment}
+        self.player.stdin.write(json.dumps(asked) + "\n")
+        self.player.stdin.flush()
+        answer = json.loads(self.player.stdout.readline())
+        self.said = answer["said"]
+        return answer
+
+    def execute(self, **asked):
+        return self.play("operator", "execute", **asked)
+
+    def complete(self, application, end="ended", **asked):
+        event = {"application": application, "end": end, "message": "m"}
+        return self.play("operator", "complete", event=event, **asked)
+
+    def follow(self, application, call="follow", deadline=None, **asked):
+        arguments = {"application": application, "run": "the-run", "root": f"file://{self.root}"}
+        return self.play("trigger", call, arguments={**arguments, "deadline": deadline, "poll": 0.1}, **asked)
+
+
+@pytest.fixture(scope="module")
+def player(airflow_python, tmp_path_factory):
+    """One process for all calls: Airflow takes seconds to import."""
+    home = tmp_path_factory.mktemp("airflow")
+    settings = {"AIRFLOW_HOME": str(home), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/none.db"}
+    with subprocess.Popen(
+        [airflow_python, Path(__file__).with_name("play_job.py")],
+        env={**os.environ, **settings},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def stage(tmp_path, player, rm):
+    return Stage(tmp_path, player, rm)
+
+
+def test_the_first_try_submits_and_stores_the_id_before_it_waits(stage, rm):
+    other = rm.has(1, tag="somebody-else")
+    answer = stage.execute(timeout=100)
+    assert answer["deferred"]["application"] == "application_7_0009" == answer["pushed"]["application"]
+    assert answer["pushed"]["links"]["YARN"].endswith("/cluster/app/application_7_0009")
+    assert answer["pushed"]["_link_YarnLink"] == answer["pushed"]["links"]["YARN"]
+    assert 90 < answer["deferred"]["deadline"] - time.time() <= 100 < answer["timeout"]
+    (call,) = stage.calls
+    assert f"--run the-run --tag {TAG} --detach --json --step train" in call
+    assert rm.killed == [] and rm.apps[other]["state"] == "RUNNING"
+    owner = json.loads((stage.run / f"tasks/{TAG}.json").read_text())
+    assert owner.pop("airflow")
+    assert owner == {"dag": "retrain", "run": "manual", "task": "train", "index": -1}
+
+
+def test_the_first_try_after_a_clear_ends_what_lives_and_forgets_what_was_done(stage, rm):
+    old = rm.has(1)
+    stage.result(old)
+    answer = stage.execute(**{"try": 3}, max_tries=4)
+    assert rm.killed == [old] and answer["deferred"]["application"] == "application_7_0009"
+    assert not (stage.run / "result.json").exists()
+
+
+def test_a_later_try_takes_over_the_elder_of_two_and_ends_the_other(stage, rm):
+    late, first = rm.has(1, started=2000), rm.has(2, started=1000)
+    answer = stage.execute(**{"try": 2})
+    assert answer["deferred"]["application"] == first and answer["deferred"]["adopted"] is True
+    assert rm.killed == [late] and stage.calls == []
+
+
+def test_a_later_try_takes_over_a_result(stage, rm):
+    stage.result("application_7_0001", published="/m/1", version=1)
+    answer = stage.execute(**{"try": 2})
+    assert answer["returned"]["application"] == "application_7_0001" and answer["returned"]["version"] == 1
+    assert stage.calls == []
+
+
+@pytest.mark.parametrize("other", [{"tag": "another"}, {"status": "failed"}])
+def test_the_result_of_another_task_and_a_failed_one_are_not_taken_over(stage, other):
+    stage.result("application_7_0001", **other)
+    assert "deferred" in stage.execute(**{"try": 2}) and len(stage.calls) == 1
+
+
+@pytest.mark.parametrize("again", [False, "True"])
+def test_a_published_run_is_done_for_good_unless_asked(stage, again):
+    (stage.run / "publish.json").write_text(json.dumps({"path": "/m/versions/3", "version": 3}))
+    answer = stage.execute(again=again)
+    assert ("deferred" in answer) is bool(again)
+    assert again or answer["returned"]["version"] == 3
+
+
+def test_a_list_of_resource_managers_is_gone_through(stage, rm):
+    standby = Played()
+    standby.standby_of = f"http://{rm.address}"
+    try:
+        stage.cluster("127.0.0.1:1", standby.address, rm.address)
+        there = rm.has(1)
+        assert stage.execute(**{"try": 2})["deferred"]["application"] == there
+    finally:
+        standby.close()
+
+
+@pytest.mark.parametrize(("code", "kind"), [(2, "AirflowFailException"), (5, "AirflowException")])
+def test_a_refused_submission_says_why_and_only_a_hopeless_one_is_final(stage, code, kind):
+    stage.answers(code=code, says="error queue q does not exist\\n next choose another\\n")
+    raised = stage.execute()["raised"]
+    assert raised[0] == kind and "queue q does not exist" in raised[1] and "choose another" in raised[1]
+
+
+def test_silence_of_the_resource_manager_submits_nothing(stage):
+    stage.cluster("127.0.0.1:1")
+    assert "no ResourceManager answers" in stage.execute(**{"try": 2})["raised"][1]
+    assert stage.calls == []
+
+
+def test_a_purged_application_is_judged_by_its_result(stage):
+    stage.result("application_7_0001", metrics={"auc": 0.9})
+    assert stage.complete("application_7_0001")["returned"]["metrics"] == {"auc": 0.9}
+
+
+def test_a_purged_application_without_a_result_has_failed(stage):
+    raised = stage.complete("application_7_0001")["raised"]
+    assert raised[0] == "AirflowException" and "does not know application_7_0001" in raised[1]
+
+
+def test_a_final_status_without_a_result_is_no_success(stage, rm):
+    raised = stage.complete(rm.has(1, "FINISHED"))["raised"]
+    assert raised[0] == "AirflowException" and "without a result" in raised[1]
+
+
+def test_a_recorded_error_is_the_cause(stage, rm):
+    error = {"type": "DataError", "what": "column x is missing", "next": "correct it", "exit_code": 3}
+    stage.result(rm.has(1, "FAILED"), status="failed", error=error)
+    raised = stage.complete("application_7_0001")["raised"]
+    assert raised == ["AirflowFailException", "DataError: column x is missing\n  next: correct it"]
+
+
+def test_one_that_yielded_hands_over_to_the_one_that_works(stage, rm):
+    elder, mine = rm.has(2, started=900), rm.has(1, "FAILED", started=1000)
+    assert stage.complete(mine)["deferred"]["application"] == elder
+
+
+def test_one_that_an_earlier_try_ended_is_submitted_anew(stage, rm):
+    gone = rm.has(1, "KILLED")
+    assert stage.complete(gone, adopted=True)["deferred"]["application"] == "application_7_0009"
+    assert "was killed" in stage.complete(gone, adopted=False)["raised"][1]
+    assert len(stage.calls) == 1
+
+
+@pytest.mark.parametrize(("number", "killed"), [(2, False), (3, True)])
+def test_after_the_last_try_nothing_lives(stage, rm, number, killed):
+    there = rm.has(1)
+    assert "raised" in stage.complete(there, end="silent", **{"try": number})
+    assert rm.killed == ([there] if killed else [])
+
+
+def test_a_time_out_ends_the_application_though_the_trigger_could_not(stage, rm):
+    there = rm.has(1)
+    assert stage.complete(there, end="timeout", timeout=5)["raised"][0] == "AirflowTaskTimeout"
+    assert rm.killed == [there]
+
+
+@pytest.mark.parametrize(
+    ("error", "number", "killed"),
+    [("Trigger timeout", 1, True), ("Trigger failure", 1, False), ("Trigger failure", 3, True)],
+)
+def test_without_a_trigger(stage, rm, error, number, killed):
+    there = rm.has(1)
+    assert stage.play("operator", "resume", error=error, **{"try": number})["raised"][0].startswith("TaskDeferral")
+    assert rm.killed == ([there] if killed else [])
+
+
+def test_a_kill_that_is_refused_is_said_in_time(stage, rm):
+    there = rm.has(1)
+    rm.refuses_kill = True
+    stage.play("operator", "kill")
+    assert f"may not kill {there}" in stage.said and "may still run" in stage.said
+
+
+def test_the_trigger_goes_on_when_the_resource_manager_comes_back(stage, rm):
+    there = rm.has(1)
+    rm.silent_until, rm.ends_after = time.monotonic() + 6, 3
+    assert stage.follow(there)["event"] == {"application": there, "end": "ended", "message": ""}
+    assert rm.killed == [] and "is FINISHED" in stage.said
+
+
+def test_the_trigger_ends_what_takes_too_long(stage, rm):
+    there = rm.has(1)
+    event = stage.follow(there, deadline=time.time() + 1)["event"]
+    assert (event["end"], event["message"]) == ("timeout", f"{there} is KILLED")
+    assert rm.killed[0] == there
+
+
+@pytest.mark.parametrize(("state", "killed"), [("failed", True), (None, True), ("running", True), ("deferred", False)])
+def test_the_trigger_ends_the_application_only_of_a_task_that_was_acted_on(stage, rm, state, killed):
+    there = rm.has(1)
+    stage.follow(there, call="kill", state=state)
+    assert rm.killed == ([there] if killed else [])
+
+
+@pytest.mark.parametrize(
+    ("state", "airflow", "ended"),
+    [("failed", "here", True), ("removed", "here", True), ("deferred", "here", False), ("failed", "there", False)],
+)
+def test_the_reaper_ends_what_belongs_to_a_task_that_is_over(tmp_path, rm, monkeypatch, state, airflow, ended):
+    stage = Stage(tmp_path, None, rm)
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    rm.has(1, tag="dkeras,dkeras-run-by-hand")
+    mine = rm.has(2, tag=f"dkeras,dkeras-run-the-run,{TAG}")
+    rm.has(3, "FINISHED", tag=f"dkeras,dkeras-run-the-run,{TAG}")
+    asked, owner = [], {"airflow": airflow, "dag": "d", "run": "r", "task": "t", "index": -1}
+    Work(f"file://{stage.root}", "the-run", TAG, ("train",)).own(owner)
+    said = []
+    done = reap(
+        f"file://{stage.root}", state=lambda owner: asked.append(owner) or state, airflow="here", say=said.append
+    )
+    assert done == rm.killed == ([mine] if ended else [])
+    assert len(said) == len(done) and asked == ([owner] if airflow == "here" else [])
+
+
+def test_names_follow_from_the_task_alone():
+    from datetime import UTC, datetime
+
+    when = datetime(2026, 11, 23, 2, 0, 1, tzinfo=UTC)
+    assert run_id("higgs", "retrain", "manual", when).startswith("higgs-20261123t020001-")
+    assert len(run_id("h" * 64, "retrain", "manual", when)) == 64
+    assert run_id("higgs", "a", "bc", when) != run_id("higgs", "ab", "c", when)
+    tags = {task_tag("d", "r", "t"), task_tag("d", "r", "t", 0), task_tag("d", "r", "t", 1), task_tag("d", "rt", "")}
+    assert len(tags) == 4 and all(len(tag) == 36 and tag == tag.lower() for tag in tags)
