@@ -25,6 +25,7 @@ FORMAT = 1
 LONGEST = 256
 """Characters of a tag's value at most."""
 
+_LOST = "Delete that file, and tag or archive the version again (dkeras models history has it), or restore the file."
 _ATTEMPTS = 5  # two people who tag one version at the same time do not contradict each other
 
 
@@ -68,7 +69,7 @@ class Mark(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the file"
-            raise RegistryError(f"{path}: {place}: {first['msg']}", "Restore it from a backup.") from error
+            raise RegistryError(f"{path}: {place}: {first['msg']}", _LOST) from error
 
 
 def read(registry: Registry, name: str, number: int) -> Mark:

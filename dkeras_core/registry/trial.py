@@ -108,7 +108,10 @@ def run(
             raise
     if process.returncode:
         raise RegistryError(_last(said) or f"the process ended with {process.returncode} and said nothing")
-    return Outcome(**json.loads(out.strip().splitlines()[-1]))
+    try:
+        return Outcome(**json.loads(_last(out)))
+    except (ValueError, TypeError) as error:  # of a model that prints, or a package of another release
+        raise RegistryError(f"the process ended well, but its last line is no result: {_last(out)[:200]!a}") from error
 
 
 def _ended(process: subprocess.Popen, cancelled: threading.Event) -> tuple[str, str]:

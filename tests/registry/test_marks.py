@@ -156,5 +156,11 @@ def test_a_mark_of_a_later_release(registry):
         (b'{"tags": 1}', "tags"),
     ):
         registry.storage.write_bytes(path, content, overwrite=True)
-        with pytest.raises(RegistryError, match=said):
+        with pytest.raises(RegistryError, match=said) as caught:
             marks.read(registry, "higgs", 1)
+    with pytest.raises(RegistryError, match="tags"):
+        registry.promote("higgs", 1, "production")  # nobody knows whether it is archived
+    assert "Delete that file" in caught.value.next_step
+    registry.storage.delete(path)
+    assert registry.promote("higgs", 1, "production").version == 1
+    assert marks.tag(registry, "higgs", 1, {"a": "b"}).tags == {"a": "b"}

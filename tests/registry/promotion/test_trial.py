@@ -132,5 +132,8 @@ def test_how_the_process_ends_is_told(tmp_path, monkeypatch):
     with pytest.raises(RegistryError, match="was cancelled"):
         trial.run(tmp_path, python("exec sleep 30"), zipped, cancelled=cancelled)
     assert time.monotonic() - started < 10
+    for script in ("exit 0", "echo '{}'", "echo '[1]'; echo bye"):
+        with pytest.raises(RegistryError, match="its last line is no result"):
+            trial.run(tmp_path, python(script), zipped)
     good = dataclasses.asdict(trial.Outcome(3, 0.0, None, {}, 1.0))
     assert trial.run(tmp_path, python(f"echo noise; echo '{json.dumps(good)}'"), zipped).rows == 3
