@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -119,9 +120,10 @@ class DkerasJobOperator(BaseOperator):
         until = time.monotonic() + _SIGTERM_DEADLINE
         if self._work is None:
             return
+        work = replace(self._work)  # with connections of its own: those of the interrupted call may be locked
         for _ in range(2):  # a submission under way may have an application by the time that it has ended
             try:
-                self._work.end(self.log.warning, timeout=max(0.5, until - time.monotonic()))
+                work.end(self.log.warning, timeout=max(0.5, until - time.monotonic()))
             except DkerasError as error:
                 self.log.error("the application may still run: %s", error)
             if self._call is None or self._call.stop(max(0.0, until - 1.0 - time.monotonic())):
