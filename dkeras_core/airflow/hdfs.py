@@ -65,7 +65,7 @@ def look(path: str, flag: str | None = None, newer_than: datetime | None = None)
 
 
 def moment(text: str | None) -> datetime | None:
-    """Return the point in time of an ISO text, UTC where no zone is named; None for an empty one; ConfigError for another."""
+    """Return the point in time of an ISO text, UTC where no zone is named, or None; ConfigError for what is none."""
     if not text or not text.strip() or text.strip() == "None":
         return None
     try:

@@ -1,0 +1,108 @@
+"""What all DAGs of the bundle have in common, so that a file in dags/ shows its tasks and little else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineReference, Param
+
+from dkeras_core.airflow.alerts import Alert
+from dkeras_core.airflow.job import DkerasJobOperator
+from dkeras_core.airflow.pipelines import Plan, Scheduled, namer
+from dkeras_core.paths import Layout
+
+BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+OVERRIDES = Param(
+    [],
+    type="array",
+    items={"type": "string", "pattern": r"^[A-Za-z_][\w.]*=.*$"},
+    title="Overrides",
+    description="key=value over the pipeline file, one a line: training.epochs=1",
+)
+QUEUE = Param(None, type=["null", "string"], title="YARN queue", description="Empty: that of the pipeline file.")
+
+
+def dag(
+    dag_id: str, doc: str, *, plan: Plan, params: Mapping[str, Any], pipeline: str | None = None, **settings
+) -> DAG:
+    """Return a DAG that obeys the rules of the house (docs/dags.md).
+
+    Parameters
+    ----------
+    doc : str
+        Markdown for the person who sees it at night; ``{name}`` stands for the pipeline.
+    plan : Plan
+        Retries, deadline, whom to tell.
+    params : mapping of str to Param
+        Checked by their JSON schema before a run begins.
+    pipeline : str, optional
+        Name of the pipeline, for ``{{ run_name(dag_run) }}``.
+    settings
+        Of airflow.sdk.DAG.
+    """
+    told = {"dag": dag_id, "mail": list(plan.mail), "webhook": plan.webhook}
+    return DAG(
+        dag_id,
+        doc_md=doc.replace("{name}", pipeline or ""),
+        start_date=BEGINNING,
+        catchup=False,
+        max_active_runs=1,
+        params=dict(params),
+        tags=["dkeras", *([pipeline] if pipeline else [])],
+        user_defined_macros={"run_name": namer(pipeline)} if pipeline else {},
+        render_template_as_native_obj=True,  # lists stay lists, None stays None
+        on_failure_callback=Alert(what="failed", **told),
+        deadline=DeadlineAlert(
+            reference=DeadlineReference.DAGRUN_QUEUED_AT,
+            interval=timedelta(hours=plan.deadline_hours),
+            callback=AsyncCallback(Alert, kwargs={"what": "is late", **told}),
+        ),
+        default_args={
+            "owner": "dkeras",
+            "retries": plan.retries,
+            "retry_delay": timedelta(seconds=20),
+            "retry_exponential_backoff": True,
+            "max_retry_delay": timedelta(minutes=10),
+            "execution_timeout": timedelta(hours=1),
+        },
+        **settings,
+    )
+
+
+def job_of(scheduled: Scheduled, **settings: Any) -> partial[DkerasJobOperator]:
+    """Return the operator of a pipeline's steps, its file, run, overrides, queue and time-out being given."""
+    shared = {"run": "{{ run_name(dag_run) }}", "overrides": "{{ params.overrides }}"}
+    return partial(DkerasJobOperator, **(_usual(scheduled) | shared | settings))
+
+
+def jobs_of(scheduled: Scheduled, **settings: Any):
+    """Return the same for a mapped task: run and overrides are what it is expanded over."""
+    return DkerasJobOperator.partial(**_usual(scheduled), **settings)
+
+
+def _usual(scheduled: Scheduled) -> dict[str, Any]:
+    return {
+        "pipeline": str(scheduled.file),
+        "queue_name": "{{ params.queue }}",
+        "execution_timeout": timedelta(hours=scheduled.plan.timeout_hours),
+    }
+
+
+def assets(scheduled: Scheduled) -> dict[str, Asset]:
+    """Return what a pipeline reads and makes: ``raw`` rows, preprocessed ``data``, ``versions``, the ``alias``."""
+    pipeline, layout = scheduled.pipeline, Layout(scheduled.pipeline.root)
+    model, alias = pipeline.registry.model, scheduled.plan.alias
+    paths = {
+        "raw": (f"{pipeline.name}_raw", pipeline.input_path),
+        "data": (f"{pipeline.name}_data", f"{layout.root}/data/{pipeline.name}"),
+        "versions": (f"{model}_versions", layout.versions(model)),
+        "alias": (f"{model}_{alias}", layout.alias(model, alias)),
+    }
+    return {key: Asset(name=name, uri=_uri(path), group="dkeras") for key, (name, path) in paths.items()}
+
+
+def _uri(path: str) -> str:
+    return path if "://" in path else f"hdfs://{path}"

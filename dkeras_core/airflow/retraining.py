@@ -1,0 +1,105 @@
+"""The decisions of a retraining that need no Spark: is there anything new, is it good enough, what to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dkeras_core.airflow.hdfs import read_json, storage_of
+from dkeras_core.config import Pipeline
+from dkeras_core.errors import ConfigError, DkerasError
+from dkeras_core.paths import Layout
+from dkeras_core.registry import Registry
+
+SHAPING = ("schema_", "split", "features", "model", "algorithm", "training")
+"""Sections of the pipeline file that decide which model comes out."""
+
+SHOWN = ("roc_auc", "log_loss", "accuracy", "f1", "ams")
+
+
+def reason_to_train(root: str, run: str) -> str | None:
+    """Return why the run should train, None when the newest version was made from the same data and settings.
+
+    Raises
+    ------
+    ConfigError
+        The run has not preprocessed its data.
+    StorageError
+        HDFS does not answer.
+    """
+    storage, layout = storage_of(root), Layout(root)
+    dataset = read_json(storage, f"{layout.run(run)}/preprocess.json")
+    if dataset is None:
+        raise ConfigError(f"run {run} has no preprocess.json", "clear the task preprocess")
+    pipeline = Pipeline.parse(storage.read_bytes(f"{layout.run(run)}/pipeline.yaml").decode(), f"run {run}")
+    registry = Registry(storage, root)
+    newest = registry.latest(pipeline.registry.model)
+    if newest is None:
+        return f"there is no version of {pipeline.registry.model} yet"
+    try:
+        manifest = newest.manifest()
+        before = Pipeline.parse(storage.read_bytes(f"{newest.path}/pipeline.yaml").decode(), f"{newest}")
+    except DkerasError as error:
+        return f"what {newest} was made from cannot be read: {error.what}"
+    if manifest.run == run:
+        return f"{newest} is this run's own"
+    if manifest.lineage.data_fingerprint != dataset["fingerprint"]:
+        return f"the data changed since {newest}"
+    changed = [name.rstrip("_") for name in SHAPING if getattr(before, name) != getattr(pipeline, name)]
+    if before.workers != pipeline.workers:
+        changed.append("workers")
+    if changed:
+        return f"settings changed since {newest}: {', '.join(changed)}"
+    if pipeline.model.files or pipeline.model.json_file:
+        return "the model's own files may have changed"
+    return None
+
+
+def failed_gates(root: str, run: str) -> list[str]:
+    """Return what the evaluation's gates say of the run's model, one sentence for each that failed."""
+    metrics = read_json(storage_of(root), f"{Layout(root).run(run)}/metrics.json")
+    if metrics is None:
+        raise ConfigError(f"run {run} has no metrics.json", "clear the task evaluate")
+    return [gate["message"] for gate in metrics["gates"] if not gate["passed"]]
+
+
+def published(root: str, run: str) -> dict[str, Any]:
+    """Return what the run published: {"model", "version", "path"}."""
+    found = read_json(storage_of(root), f"{Layout(root).run(run)}/publish.json")
+    if found is None:
+        raise ConfigError(f"run {run} has no publish.json", "clear the task publish")
+    return found
+
+
+def comparison(registry: Registry, name: str, number: int, current: int | None) -> str:
+    """Return a table (Markdown) of a version's figures, beside those of the one it would replace."""
+    versions = [registry.version(name, number), *([registry.version(name, current)] if current else [])]
+    manifests = [version.manifest() for version in versions]
+    titles = [f"{version}" for version in versions]
+    lines = [f"| | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
+    for metric in SHOWN:
+        if any(isinstance(one.metrics.get(metric), float) for one in manifests):
+            lines.append(f"| {metric} | {' | '.join(_figure(one.metrics, metric) for one in manifests)} |")
+    rows = {
+        "trained on": [one.lineage.data_fingerprint for one in manifests],
+        "published": [f"{one.created:%Y-%m-%d %H:%M} UTC by {one.user}" for one in manifests],
+        "run": [one.run for one in manifests],
+    }
+    lines += [f"| {title} | {' | '.join(str(value or '') for value in values)} |" for title, values in rows.items()]
+    return "\n".join(lines)
+
+
+def checks_table(checks: list[dict[str, Any]]) -> str:
+    """Return the outcome of a promotion's checks as Markdown."""
+    lines = ["| check | | |", "|---|---|---|"]
+    for check in checks:
+        said = " ".join(str(check["message"]).replace("|", "/").split())
+        lines.append(f"| {check['name']} | {'✓' if check['passed'] else '**✗ failed**'} | {said} |")
+    return "\n".join(lines)
+
+
+def _figure(metrics: dict[str, Any], name: str) -> str:
+    value = metrics.get(name)
+    if not isinstance(value, float):
+        return ""
+    low, high = (metrics.get("intervals") or {}).get(name) or (None, None)
+    return f"{value:.4f}" + (f" ({low:.4f} – {high:.4f})" if low is not None and high is not None else "")

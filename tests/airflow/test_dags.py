@@ -1,0 +1,102 @@
+"""Every DAG loads and obeys the rules of the house (docs/dags.md); the graphs are what they are said to be."""
+
+import json
+import shutil
+import subprocess
+from itertools import pairwise
+
+import pytest
+
+from dkeras_core.config import Pipeline
+
+pytestmark = pytest.mark.slow
+RETRAIN = [
+    "wait_for_data", "preprocess", "changed", "train", "evaluate", "gate", "publish", "candidate", "approve", "promote",
+]  # fmt: skip
+
+
+def read(python, folder, project_root):
+    script = project_root / "tests/airflow/describe_dags.py"
+    done = subprocess.run([python, script, folder], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def found(airflow_python, project_root):
+    """The bundle's DAGs as tests/airflow/describe_dags.py tells of them."""
+    return read(airflow_python, project_root / "dags", project_root)
+
+
+@pytest.fixture(scope="module")
+def names(project_root):
+    return [Pipeline.load(file).name for file in (project_root / "dags/pipelines").glob("*.yaml")]
+
+
+def test_every_dag_loads_without_spark_and_tensorflow(found, names):
+    assert found["errors"] == {} and found["modules"] == []
+    of_all = {"promote_model", "rollback_model", "housekeeping"}
+    assert set(found["dags"]) >= of_all | {f"retrain_{name}" for name in names}
+
+
+def test_the_rules_of_the_house(found):
+    broken = []
+    for name, dag in found["dags"].items():
+        rules = {
+            "says what to do at night": len(dag["doc"]) > 200 and "red" in dag["doc"],
+            "does not catch up": dag["catchup"] is False,
+            "one run at a time": dag["max_active_runs"] == 1,
+            "is tagged and owned": "dkeras" in dag["tags"] and dag["owner"] == "dkeras",
+            "has a deadline and tells of failures": dag["deadline"] and dag["told"],
+            "no braces are left in its words": "{name}" not in dag["doc"],
+        }
+        for key, param in dag["params"].items():
+            rules[f"param {key} has a type and a title"] = (
+                "title" in param["schema"] and {"type", "enum"} & param["schema"].keys()
+            )
+        for key, task in dag["tasks"].items():
+            rules[f"{key} is tried again"] = task["retries"] >= 1
+            rules[f"{key} ends"] = bool(task["timeout"])
+            if task["type"] == "DkerasJobOperator":
+                rules[f"{key} is in the package"] = task["module"].startswith("dkeras_core.airflow")
+                rules[f"{key} has a long enough time"] = task["timeout"] >= 3600
+            if task["type"] == "Approval":
+                rules[f"{key} does not wait for ever"] = bool(task["response"])
+                rules[f"{key} asks for a reason only"] = task["asked"] == ["reason"]
+        broken += [f"{name}: {rule}" for rule, kept in rules.items() if not kept]
+    assert broken == []
+
+
+def test_the_graph_of_a_retraining(found, names):
+    for name in names:
+        tasks = found["dags"][f"retrain_{name}"]["tasks"]
+        assert set(tasks) == set(RETRAIN)
+        for before, task in pairwise(RETRAIN):
+            assert before in tasks[task]["upstream"], f"{task} comes before {before}"
+        for step in ("preprocess", "train", "evaluate", "publish"):
+            assert tasks[step]["steps"] == [step], "one task is one step"
+
+
+def test_lineage(found, project_root):
+    pipeline = Pipeline.load(project_root / "dags/pipelines/higgs.yaml")
+    tasks = found["dags"]["retrain_higgs"]["tasks"]
+    assert (tasks["preprocess"]["inlets"], tasks["preprocess"]["outlets"]) == (["higgs_raw"], ["higgs_data"])
+    assert tasks["train"]["inlets"] == ["higgs_data"]
+    assert tasks["candidate"]["outlets"] == ["higgs_versions"] and tasks["promote"]["outlets"] == ["higgs_production"]
+    assert tasks["wait_for_data"]["uris"][0].endswith(pipeline.input_path)
+
+
+def test_the_graphs_of_promotion_and_roll_back(found):
+    for name, last in (("promote_model", "promote"), ("rollback_model", "rollback")):
+        tasks = found["dags"][name]["tasks"]
+        assert tasks["approve"]["upstream"] == ["look"] and "approve" in tasks[last]["upstream"]
+
+
+def test_a_broken_pipeline_is_told_and_takes_no_other_away(airflow_python, project_root, tmp_path):
+    folder = shutil.copytree(project_root / "dags", tmp_path / "dags")
+    text = (folder / "pipelines/higgs.yaml").read_text()
+    (folder / "pipelines/worse.yaml").write_text(text.replace("name: higgs", "name: worse").replace("epochs", "epoch"))
+    found = read(airflow_python, folder, project_root)
+    assert list(found["errors"]) == ["broken_pipelines.py"]
+    assert "worse.yaml" in found["errors"]["broken_pipelines.py"]
+    assert "retrain_higgs" in found["dags"] and "retrain_worse" not in found["dags"]

@@ -1,0 +1,62 @@
+"""Which pipelines there are, when they run, and that one broken file takes away only its own DAGs."""
+
+import shutil
+
+import pytest
+
+from dkeras_core.airflow import pipelines
+from dkeras_core.airflow.pipelines import Plan
+from dkeras_core.airflow.text import in_words
+
+
+@pytest.fixture
+def folder(tmp_path, project_root):
+    (tmp_path / "pipelines").mkdir()
+    shutil.copy(project_root / "dags/pipelines/higgs.yaml", tmp_path / "pipelines")
+    return tmp_path
+
+
+def test_the_bundles_own_files_are_right(project_root):
+    found, wrong = pipelines.find(project_root / "dags")
+    assert wrong == [] and "higgs" in [one.name for one in found]
+
+
+def test_a_plan_is_what_holds_for_all_and_what_is_different(folder):
+    (folder / "schedules.yaml").write_text(
+        "every: {retries: 4, mail: [a@b.c]}\npipelines: {higgs: {schedule: '@daily', retries: 1}}"
+    )
+    [higgs], wrong = pipelines.find(folder)
+    assert wrong == []
+    assert higgs.plan == Plan(retries=1, mail=("a@b.c",), schedule="@daily")
+    (folder / "schedules.yaml").unlink()
+    assert pipelines.find(folder)[0][0].plan == Plan()
+
+
+def test_a_broken_file_takes_only_its_own_dags_away(folder):
+    text = (folder / "pipelines/higgs.yaml").read_text()
+    (folder / "pipelines/bad.yaml").write_text(text.replace("epochs: 5", "epoch: 5"))
+    found, wrong = pipelines.find(folder)
+    assert [one.name for one in found] == ["higgs"]
+    assert len(wrong) == 1 and "bad.yaml" in str(wrong[0]) and "did you mean 'epochs'" in str(wrong[0])
+
+
+@pytest.mark.parametrize(
+    ("schedules", "said"),
+    [
+        ("every: {retrys: 1}", "unknown key retrys"),
+        ("pipelines: {hicks: {}}", "no pipeline is named hicks"),
+        ("every: {approval: nobody}", "approval"),
+        ("each: {}", "unknown key each"),
+    ],
+)
+def test_a_mistake_in_the_schedules_is_told(folder, schedules, said):
+    (folder / "schedules.yaml").write_text(schedules)
+    _, wrong = pipelines.find(folder)
+    assert len(wrong) == 1 and said in str(wrong[0]) and "schedules.yaml" in str(wrong[0])
+
+
+def test_what_a_message_says():
+    subject, text = in_words("failed", "retrain_higgs", {"dag_run": {"dag_run_id": "r1"}, "reason": "x"}, "http://a/")
+    assert subject == "dkeras: retrain_higgs failed"
+    assert "run r1" in text and "Reason: x" in text and "http://a/dags/retrain_higgs/runs/r1" in text
+    assert in_words("is late", "d", {})[1].startswith("d is late.")
