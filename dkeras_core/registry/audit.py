@@ -35,7 +35,7 @@ ALIASED = ("promote", "rollback")
 MARKED = ("archive", "restore", "tag")
 _ID = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
-_READERS = 16
+_READERS, _AT_ONCE = 16, 64
 
 
 Words = Annotated[str, AfterValidator(lambda text: text.encode("utf-8", "replace").decode())]
@@ -190,9 +190,16 @@ def history(registry: Registry, name: str, alias: str | None = None, limit: int 
         return []
     ids = sorted((status.name.removesuffix(".json") for status in there if status.name.endswith(".json")), reverse=True)
     load = cache(lambda id_: read(registry, name, id_))
-    step = len(ids) if alias or limit is None else limit
+    # An alias's entries stand among those of others, so they are read some at a time until there are enough.
+    step = max(len(ids) if limit is None else limit, _AT_ONCE if alias else 1)
+    entries: list[Entry] = []
     with ThreadPoolExecutor(_READERS) as readers:
-        entries = [entry for entry in readers.map(load, ids[:step]) if alias is None or entry.alias == alias][:limit]
+        for at in range(0, len(ids), step):
+            read_now = readers.map(load, ids[at : at + step])
+            entries += [entry for entry in read_now if alias is None or entry.alias == alias]
+            if limit is not None and len(entries) >= limit:
+                break
+        entries = entries[:limit]
         files = sorted({entry.target for entry in entries})
         folder = registry.layout.model(name)
         heads = list(readers.map(lambda file: _head_if_sound(registry.storage, f"{folder}/{file}"), files))

@@ -328,6 +328,26 @@ def test_whether_a_change_took_effect_is_told_without_reading_the_whole_audit(re
     assert len(reads) == 1
 
 
+def test_the_newest_changes_of_an_alias_are_told_without_reading_the_whole_audit(registry, monkeypatch):
+    monkeypatch.setattr(audit, "_AT_ONCE", 3)
+    for number in (1, 2, 3):
+        registry.promote("higgs", number, "staging")
+    for number in (1, 2, 3) * 3:
+        registry.promote("higgs", number, "production")
+    reads, read = [], audit.read
+    monkeypatch.setattr(audit, "read", lambda *args: reads.append(args) or read(*args))
+
+    def found(alias, limit):
+        reads.clear()
+        return [(event.entry.version, event.applied) for event in registry.history("higgs", alias, limit)]
+
+    assert found("production", 2) == [(3, True), (2, True)] and len(reads) <= 6
+    assert found("staging", 2) == [(3, True), (2, True)]
+    assert found("staging", None) == [(3, True), (2, True), (1, True)]
+    assert found("production", 100) == [(number, True) for number in (3, 2, 1) * 3]
+    assert found("nothing", 1) == [] and found("production", 0) == []
+
+
 def test_a_reason_that_is_no_text_does_not_fail_the_change(registry):
     """As an argument of a shell with another encoding arrives."""
     assert registry.promote("higgs", 1, "production", reason="gr\udcfcn").reason == "gr?n"
