@@ -113,6 +113,16 @@ class _Publication:
             return error
         return AccessDenied(error.what, f"Ask an operator to run `dkeras models init {name}`.")
 
+    def _of_another(self, error: StorageError) -> StorageError:
+        """Say what to do when a dead publisher's claim cannot be taken over, because it is another user's."""
+        claim = self._storage.status(self._ready) if isinstance(error, AccessDenied) else None
+        if claim is None:
+            return error
+        said = f"run {self._manifest.run} was being published by {claim.owner}, who stopped at this point"
+        return AccessDenied(
+            f"{error.what}; {said}", f"Let {claim.owner} publish it again, or an administrator delete {self._ready}."
+        )
+
     def _claim(self) -> bool:
         """Rename to the run's claim; False when another publisher of this run holds it and has stopped there."""
         deadline = time.monotonic() + ADOPT
@@ -144,7 +154,7 @@ class _Publication:
                 # Renamed by another publisher of this run, or the answer was lost: the versions tell.
                 published = self._published()
                 if published is None:
-                    raise error
+                    raise self._of_another(error) from error
                 version = published
             if not self._is_dead(version.number):
                 return version

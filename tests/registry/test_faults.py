@@ -2,7 +2,7 @@
 state or the new one, the next attempt succeeds, and nothing is left behind.
 
 The table is made by running each change once and counting what it asks of the file system. In a local folder it is
-run whole. On HDFS that takes ten minutes, so every eighth case is taken; all with EVERY_FAULT=1 in the environment.
+run whole. On HDFS that takes ten minutes, so every fifth case is taken; all with EVERY_FAULT=1 in the environment.
 """
 
 from __future__ import annotations

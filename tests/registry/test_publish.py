@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dkeras_core.errors import PathMissing, RegistryError, StorageError
+from dkeras_core.errors import AccessDenied, PathMissing, RegistryError, StorageError
 from dkeras_core.registry import Registry, catalog
 from dkeras_core.registry import publish as publishing
 from dkeras_core.registry.readonly import remove
@@ -210,6 +210,26 @@ def test_a_claim_left_by_a_dead_publisher_is_taken_over(place, folder, monkeypat
     assert place.registry.versions("higgs") == []
     again = place.registry.publish("higgs", folder, run_id="run-1")
     assert again == version and entries(place) == ["1"] and again.verify() == []
+
+
+def test_a_claim_of_another_user_is_told(tmp_path, folder, monkeypatch):
+    """In a sticky folder nobody renames what another user has made."""
+    registry = Registry(LocalStorage(), str(tmp_path / "root"))
+    ready = f"{registry.layout.versions('higgs')}/.ready-run-1"
+    registry.storage.write_bytes(f"{ready}/model.keras", b"")
+    owner, rename = registry.storage.status(ready).owner, LocalStorage.rename
+
+    def refuse(self, source, target):
+        if source == ready:
+            raise AccessDenied(f"{source}: permission denied")
+        rename(self, source, target)
+
+    monkeypatch.setattr(publishing, "ADOPT", 0.1)
+    monkeypatch.setattr(LocalStorage, "rename", refuse)
+    with pytest.raises(AccessDenied, match=f"run-1 was being published by {owner}") as caught:
+        registry.publish("higgs", folder, run_id="run-1")
+    assert caught.value.next_step.startswith(f"Let {owner} publish it again") and ready in caught.value.next_step
+    assert os.listdir(registry.layout.versions("higgs")) == [".ready-run-1"]
 
 
 def test_a_claim_that_is_given_up_is_not_taken_over_in_pieces(tmp_path, folder, monkeypatch):
