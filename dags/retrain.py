@@ -12,7 +12,7 @@ wait_for_data → preprocess → changed → train → evaluate → gate → pub
   `promote_model`.
 
 Yellow *approve*: a person is awaited, under Required Actions. No answer in time counts as no; the version stays and can
-be promoted later by `promote_model`. Pink tasks after *changed*: data and settings are those of the newest version.
+be promoted later by `promote_model`. Pink tasks after *changed*: a version of the same data and settings is there.
 
 Clearing a task is safe: one application works at a time, and marking a task failed ends its application.
 To roll production back: `rollback_model`.
@@ -42,7 +42,7 @@ def retrain(scheduled):
     @task.short_circuit
     def changed(run, again):
         reason = "it was asked for" if again else retraining.reason_to_train(root, run)
-        print(f"training: {reason}" if reason else "data and settings are those of the newest version")
+        print(f"training: {reason}" if reason else "a version of the same data and settings is there")
         return bool(reason)
 
     @task

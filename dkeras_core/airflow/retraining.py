@@ -8,16 +8,20 @@ from dkeras_core.airflow.hdfs import read_json, storage_of
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DkerasError
 from dkeras_core.paths import Layout
-from dkeras_core.registry import Registry
+from dkeras_core.registry import Registry, Version, catalog
 
 SHAPING = ("schema_", "split", "features", "model", "algorithm", "training")
 """Sections of the pipeline file that decide which model comes out."""
+
+LOOKED_AT = 20
 
 SHOWN = ("roc_auc", "log_loss", "accuracy", "f1", "ams")
 
 
 def reason_to_train(root: str, run: str) -> str | None:
-    """Return why the run should train, None when the newest version was made from the same data and settings.
+    """Return why the run should train, None when a version was made from the same data and settings.
+
+    Archived versions do not count, and of those made from the same data the newest :data:`LOOKED_AT` do.
 
     Raises
     ------
@@ -31,27 +35,36 @@ def reason_to_train(root: str, run: str) -> str | None:
     if dataset is None:
         raise ConfigError(f"run {run} has no preprocess.json", "clear the task preprocess")
     pipeline = Pipeline.parse(storage.read_bytes(f"{layout.run(run)}/pipeline.yaml").decode(), f"run {run}")
-    registry = Registry(storage, root)
-    newest = registry.latest(pipeline.registry.model)
-    if newest is None:
-        return f"there is no version of {pipeline.registry.model} yet"
+    registry, model = Registry(storage, root), pipeline.registry.model
+    versions = [one for one in catalog.summaries(registry, model) if not one.problem and not one.archived]
+    if not versions:
+        return f"there is no version of {model} yet"
+    own = next((one for one in versions if one.run == run), None)
+    if own:
+        return f"{model}@{own.number} is this run's own"
+    same = [one for one in versions if one.lineage.data_fingerprint == dataset["fingerprint"]]
+    if not same:
+        return f"the data changed since {model}@{versions[0].number}"
+    if pipeline.model.files or pipeline.model.json_file:
+        return "the model's own files may have changed"
+    reasons = []
+    for one in same[:LOOKED_AT]:
+        reasons.append(_changes(registry.at(model, one.number), pipeline))
+        if reasons[-1] is None:
+            return None
+    return reasons[0]
+
+
+def _changes(version: Version, pipeline: Pipeline) -> str | None:
     try:
-        manifest = newest.manifest()
-        before = Pipeline.parse(storage.read_bytes(f"{newest.path}/pipeline.yaml").decode(), f"{newest}")
+        text = version.storage.read_bytes(f"{version.path}/pipeline.yaml").decode()
+        before = Pipeline.parse(text, f"{version}")
     except DkerasError as error:
-        return f"what {newest} was made from cannot be read: {error.what}"
-    if manifest.run == run:
-        return f"{newest} is this run's own"
-    if manifest.lineage.data_fingerprint != dataset["fingerprint"]:
-        return f"the data changed since {newest}"
+        return f"what {version} was made from cannot be read: {error.what}"
     changed = [name.rstrip("_") for name in SHAPING if getattr(before, name) != getattr(pipeline, name)]
     if before.workers != pipeline.workers:
         changed.append("workers")
-    if changed:
-        return f"settings changed since {newest}: {', '.join(changed)}"
-    if pipeline.model.files or pipeline.model.json_file:
-        return "the model's own files may have changed"
-    return None
+    return f"settings changed since {version}: {', '.join(changed)}" if changed else None
 
 
 def failed_gates(root: str, run: str) -> list[str]:

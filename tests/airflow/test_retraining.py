@@ -12,7 +12,7 @@ from dkeras_core.airflow import retraining
 from dkeras_core.airflow.old_runs import remove_old_runs
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, StorageError
-from dkeras_core.registry import Registry
+from dkeras_core.registry import Registry, marks
 from dkeras_core.registry.readonly import remove
 from dkeras_core.storage.local import LocalStorage
 from dkeras_core.yarn.submission import run_tag
@@ -50,6 +50,12 @@ def test_nothing_new_is_not_trained(place):
     assert "own" in retraining.reason_to_train(place.root, "first"), "the same run, cleared after it has published"
     place.run("same", "evaluation.gates={}", "resources.memory=2g", "description=other words")
     assert retraining.reason_to_train(place.root, "same") is None
+    # A sweep publishes other settings in between; what it came from is still the same.
+    place.run("swept", "training.epochs=9")
+    place.publish("swept")
+    assert retraining.reason_to_train(place.root, "same") is None
+    marks.archive(place.registry, "higgs", 1, "mislabelled rows")
+    assert retraining.reason_to_train(place.root, "same") == "settings changed since higgs@2: training"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""Failed and late runs tell people: a webhook of the test hears it, from real Airflow."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+DAG = """
+import time
+from airflow.sdk import Param, task
+from airflow.sdk.exceptions import AirflowFailException
+from dkeras_core.airflow import factory
+from dkeras_core.airflow.pipelines import Plan
+
+@task
+def work(params):
+    time.sleep(params["seconds"])
+    if params["fail"]:
+        raise AirflowFailException("the disk is full")
+
+plan = Plan(retries=1, webhook="chat", mail=("nobody@example.org",), deadline_hours=10 / 3600)
+params = {"seconds": Param(0, type="integer"), "fail": Param(False, type="boolean")}
+with factory.dag("told", "doc", plan=plan, params=params, schedule=None):
+    work()
+"""
+
+
+@pytest.fixture
+def heard():
+    """(address, what was posted there)."""
+    posted = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self):
+            text = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"]
+            posted.append((self.headers["Authorization"], text))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", posted
+    server.shutdown()
+    server.server_close()
+
+
+def hears(posted, words, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not (found := [one for one in posted if words in one[1]]):
+        assert time.monotonic() < deadline, posted
+        time.sleep(0.3)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_failed_and_a_late_run_are_told(airflow, heard):
+    address, posted = heard
+    rest = airflow.rest
+    connection = {"connection_id": "chat", "conn_type": "http", "host": address, "password": "token"}
+    rest._ask("POST", "/connections", json=connection)
+    (airflow.dags / "told.py").write_text(DAG)
+    deadline = time.monotonic() + 60
+    while "told" not in rest.dags():
+        assert time.monotonic() < deadline and rest.import_errors() == []
+        time.sleep(0.5)
+
+    run = rest.trigger("told", {"fail": True})
+    assert rest.wait("told", run, seconds=90) == "failed"
+    # There is no mail server: that the mail cannot be sent must not keep the chat from hearing.
+    [(token, text), *_] = hears(posted, "told failed")
+    assert token == "Bearer token" and f"run {run}" in text and f"/dags/told/runs/{run}" in text
+
+    run = rest.trigger("told", {"seconds": 25})
+    [(_, text), *_] = hears(posted, f"told is late, run {run}.")
+    assert f"/dags/told/runs/{run}" in text
+    assert rest.wait("told", run, seconds=90) == "success"
