@@ -4,6 +4,9 @@ Airflow cancels a trigger for three reasons, and tells them apart by halves. On 
 ``on_kill`` is not called, and the trigger begins anew elsewhere with the same arguments. When a person clears the task
 or marks it, ``on_kill`` is called; it is called as well when another triggerer has taken the trigger over, because this
 one was silent for too long. Only the task's state tells the last two apart: a task that is still deferred is not dead.
+
+The triggerer repeats the cancellation every second or so until the trigger has ended, and each time interrupts
+``on_kill`` itself (3.3.2). So the kill is a task of its own, which goes on when ``on_kill`` is interrupted.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ POLL = 2.0
 ENDED, TIMEOUT, SILENT = "ended", "timeout", "silent"
 _KILL_DEADLINE = 25.0  # Airflow gives on_kill 30 s
 _RETRY = 1.0
+_STATE_DEADLINE = 4.0
+_ENDING: set[asyncio.Task] = set()
+"""Kills under way: the event loop itself would not keep them."""
 
 
 class ApplicationTrigger(BaseTrigger):
@@ -71,6 +77,12 @@ class ApplicationTrigger(BaseTrigger):
         yield TriggerEvent({"application": self.application, "end": end, "message": message})
 
     async def on_kill(self) -> None:
+        ending = asyncio.create_task(self._end_if_over())
+        _ENDING.add(ending)
+        ending.add_done_callback(_ENDING.discard)
+        await asyncio.shield(ending)
+
+    async def _end_if_over(self) -> None:
         if await self._still_deferred():
             self.log.info("another triggerer follows %s now", self.application)
             return
@@ -78,6 +90,8 @@ class ApplicationTrigger(BaseTrigger):
         self.log.info(await asyncio.to_thread(self._end))
 
     def _watch(self) -> Watch:
+        import airflow.sdk.execution_time.task_runner  # noqa: F401  (for on_kill, which has no seconds for an import)
+
         found = place.find(self.root)
         return Watch(found.rm, self.application, found.storage, Layout(self.root).run(self.run_name))
 
@@ -103,8 +117,9 @@ class ApplicationTrigger(BaseTrigger):
             return False
         with contextlib.suppress(Exception):  # not knowing is no reason to let it run on
             index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
-            found = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+            asking = sync_to_async(RuntimeTaskInstance.get_task_states)(
                 dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index
             )
+            found = await asyncio.wait_for(asking, _STATE_DEADLINE)
             return "deferred" in (found.get(ti.run_id) or {}).values()
         return False

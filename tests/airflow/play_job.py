@@ -88,8 +88,18 @@ def trigger(asked):
     states = {"manual": {"train": asked["state"]}}
     task_runner.RuntimeTaskInstance.get_task_states = staticmethod(lambda **_: states)
     again._task_instance = TaskInstance()
-    asyncio.run(again.on_kill())
+    asyncio.run(cancelled_again_and_again(again))
     return {}
+
+
+async def cancelled_again_and_again(followed):
+    """As the triggerer does it: every second another cancellation, which interrupts ``on_kill``."""
+    killing = asyncio.create_task(asyncio.wait_for(followed.on_kill(), 30))
+    for _ in range(3):
+        await asyncio.sleep(0.005)
+        killing.cancel("user-action")
+    await asyncio.wait([killing])
+    await asyncio.sleep(1)
 
 
 if __name__ == "__main__":
