@@ -105,7 +105,11 @@ def main() -> None:
         sys.exit()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # what was done must not look failed for want of an arrow
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # a second one while the first is being reported, or before there was a command
+        code = Interrupted.exit_code
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -80,6 +80,16 @@ def test_a_defect_names_the_file_with_its_traceback(room, capsys, tmp_path, monk
     assert "KeyError" in written.read_text()
 
 
+def test_a_second_interruption_while_the_first_is_reported_is_no_traceback(monkeypatch):
+    def run(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "run", run)
+    with pytest.raises(SystemExit) as end:
+        app.main()
+    assert end.value.code == 130
+
+
 @pytest.mark.parametrize(
     ("raised", "said"),
     [(KeyboardInterrupt(), "interrupted"), (Interrupted("application_1 was killed"), "application_1 was killed")],
