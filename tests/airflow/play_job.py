@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -86,7 +87,7 @@ def trigger(asked):
     if asked["call"] == "follow":
         return {"event": asyncio.run(anext(again.run())).payload}
     states = {"manual": {"train": asked["state"]}}
-    task_runner.RuntimeTaskInstance.get_task_states = staticmethod(lambda **_: states)
+    task_runner.RuntimeTaskInstance.get_task_states = staticmethod(lambda **_: time.sleep(0.2) or states)
     again._task_instance = TaskInstance()
     asyncio.run(cancelled_again_and_again(again))
     return {}
@@ -96,7 +97,7 @@ async def cancelled_again_and_again(followed):
     """As the triggerer does it: every second another cancellation, which interrupts ``on_kill``."""
     killing = asyncio.create_task(asyncio.wait_for(followed.on_kill(), 30))
     for _ in range(3):
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
         killing.cancel("user-action")
     await asyncio.wait([killing])
     await asyncio.sleep(1)
