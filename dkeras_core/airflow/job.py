@@ -164,6 +164,7 @@ class DkerasJobOperator(BaseOperator):
         shown = links.addresses(work.place, application, work.folder, report=work.has_report())
         links.push(ti, shown)
         self.log.info("run %s, %s: %s %s", work.run, ", ".join(work.steps), application, shown[links.YarnLink.name])
+        self._end_unless_wanted(ti)
         limit = self.execution_timeout
         deadline = ti.start_date.timestamp() + limit.total_seconds() if limit else None
         self.defer(
@@ -172,6 +173,19 @@ class DkerasJobOperator(BaseOperator):
             kwargs={"adopted": adopted},
             timeout=max(limit, timedelta(0)) + _GRACE if limit else None,
         )
+
+    def _end_unless_wanted(self, ti) -> None:
+        """Look whether somebody has acted on the task meanwhile: Airflow refuses its deferral then and calls nothing."""
+        try:
+            index = ti.map_index if ti.map_index >= 0 else None
+            found = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index)
+            states = list((found.get(ti.run_id) or {}).values())
+        except Exception as error:  # whatever it is, the application is followed
+            self.log.warning("whether the task is still wanted is not known: %s", error)
+            return
+        if states != ["running"]:
+            self._work.end(self.log.warning)
+            raise AirflowException(f"the task is {', '.join(map(str, states)) or 'gone'} now, not running")
 
     def _complete(self, context, event: dict[str, str], adopted: bool) -> dict:
         work, application = self._work, event["application"]

@@ -32,6 +32,9 @@ class TaskInstance(SimpleNamespace):
     def xcom_push(self, key, value):
         self.pushed[key] = value
 
+    def get_task_states(self, **_):
+        return {"manual": {"train": self.state}}
+
 
 def operator(asked):
     from airflow.sdk.exceptions import TaskDeferred
@@ -54,6 +57,7 @@ def operator(asked):
     type(job).log = LOG
     number = asked.get("try", 1)
     ti = TaskInstance(try_number=number, max_tries=asked.get("max_tries", 2), start_date=datetime.now(UTC), pushed={})
+    ti.state = asked.get("state", "running")
     context = {"ti": ti, "dag_run": SimpleNamespace(logical_date=None, run_after=datetime.now(UTC))}
     answer = {"pushed": ti.pushed}
     try:

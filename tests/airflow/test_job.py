@@ -232,6 +232,13 @@ def test_a_published_run_is_done_for_good_unless_asked(stage, again):
     assert again or answer["returned"]["version"] == 3
 
 
+@pytest.mark.parametrize("state", ["failed", "success", "restarting", None])
+def test_what_was_acted_on_during_the_submission_is_not_waited_for(stage, rm, state):
+    there = rm.has(1)
+    answer = stage.execute(**{"try": 2}, state=state)
+    assert rm.killed == [there] and "not running" in answer["raised"][1]
+
+
 def test_a_list_of_resource_managers_is_gone_through(stage, rm):
     standby = Played()
     standby.standby_of = f"http://{rm.address}"

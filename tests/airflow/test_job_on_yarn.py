@@ -73,6 +73,13 @@ def there(airflow_on_hadoop, hadoop, tmp_path_factory, project_root):
     )
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_for_the_next(there):
+    yield
+    for app in there.rm.apps(tags=["dkeras"], states=LIVE_STATES):
+        there.rm.kill(app.id)
+
+
 class Run:
     """One DAG run of one task, and what YARN has of it."""
 
