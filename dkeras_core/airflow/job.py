@@ -175,7 +175,7 @@ class DkerasJobOperator(BaseOperator):
         )
 
     def _end_unless_wanted(self, ti) -> None:
-        """Look whether somebody has acted on the task meanwhile: Airflow refuses its deferral then and calls nothing."""
+        """Look whether somebody has acted on the task meanwhile: Airflow then refuses to defer it and calls nothing."""
         try:
             index = ti.map_index if ti.map_index >= 0 else None
             found = ti.get_task_states(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index)
