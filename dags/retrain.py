@@ -92,6 +92,7 @@ def retrain(scheduled):
             body="{{ ti.xcom_pull('candidate')['text'] }}",
             asked="{{ params.approval == 'person' }}",
             hours=plan.approval_hours,
+            notifiers=factory.alert("waits for an approval", f"retrain_{pipeline.name}", plan),
         )
         wait >> preprocess >> changed(run, "{{ params.again }}") >> train >> evaluate >> gate(run) >> publish
         publish >> shown >> approve >> promote(shown, approve.output)

@@ -43,7 +43,7 @@ def dag(
     settings
         Of airflow.sdk.DAG.
     """
-    told = {"dag": dag_id, "mail": list(plan.mail), "webhook": plan.webhook}
+    late = {"what": "is late", "dag": dag_id, "mail": list(plan.mail), "webhook": plan.webhook}
     return DAG(
         dag_id,
         doc_md=doc.replace("{name}", pipeline or ""),
@@ -54,11 +54,11 @@ def dag(
         tags=["dkeras", *([pipeline] if pipeline else [])],
         user_defined_macros={"run_name": namer(pipeline)} if pipeline else {},
         render_template_as_native_obj=True,  # lists stay lists, None stays None
-        on_failure_callback=Alert(what="failed", **told),
+        on_failure_callback=alert("failed", dag_id, plan),
         deadline=DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
             interval=timedelta(hours=plan.deadline_hours),
-            callback=AsyncCallback(Alert, kwargs={"what": "is late", **told}),
+            callback=AsyncCallback(Alert, kwargs=late),
         ),
         default_args={
             "owner": "dkeras",
@@ -70,6 +70,11 @@ def dag(
         },
         **settings,
     )
+
+
+def alert(what: str, dag_id: str, plan: Plan) -> Alert:
+    """Return what tells the people whom the plan names."""
+    return Alert(what, dag_id, plan.mail, plan.webhook)
 
 
 def job_of(scheduled: Scheduled, **settings: Any) -> partial[DkerasJobOperator]:

@@ -9,10 +9,12 @@ import pytest
 
 DAG = """
 import time
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Param, task
 from airflow.sdk.exceptions import AirflowFailException
 from dkeras_core.airflow import factory
 from dkeras_core.airflow.pipelines import Plan
+from dkeras_core.airflow.promotion import Approval
 
 @task
 def work(params):
@@ -24,6 +26,10 @@ plan = Plan(retries=1, webhook="chat", mail=("nobody@example.org",), deadline_ho
 params = {"seconds": Param(0, type="integer"), "fail": Param(False, type="boolean")}
 with factory.dag("told", "doc", plan=plan, params=params, schedule=None):
     work()
+
+with factory.dag("asks", "doc", plan=Plan(retries=1, webhook="chat"), params={}, schedule=None):
+    told = factory.alert("waits for an approval", "asks", plan)
+    Approval(task_id="approve", subject="Go on?", hours=1, notifiers=told) >> EmptyOperator(task_id="after")
 """
 
 
@@ -49,6 +55,25 @@ def heard():
     server.server_close()
 
 
+@pytest.fixture
+def told(airflow):
+    """``told(address)``: Airflow's REST interface, the DAGs being there and the connection ``chat`` leading there."""
+    rest = airflow.rest
+
+    def point(address):
+        body = {"connection_id": "chat", "conn_type": "http", "host": address, "password": "token"}
+        rest._ask("POST", "/connections", json=body)
+        (airflow.dags / "told.py").write_text(DAG)
+        deadline = time.monotonic() + 60
+        while not {"told", "asks"} <= rest.dags().keys():
+            assert time.monotonic() < deadline and rest.import_errors() == []
+            time.sleep(0.5)
+        return rest
+
+    yield point
+    rest._ask("DELETE", "/connections/chat")
+
+
 def hears(posted, words, seconds=60):
     deadline = time.monotonic() + seconds
     while not (found := [one for one in posted if words in one[1]]):
@@ -59,17 +84,9 @@ def hears(posted, words, seconds=60):
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_failed_and_a_late_run_are_told(airflow, heard):
+def test_a_failed_and_a_late_run_are_told(told, heard):
     address, posted = heard
-    rest = airflow.rest
-    connection = {"connection_id": "chat", "conn_type": "http", "host": address, "password": "token"}
-    rest._ask("POST", "/connections", json=connection)
-    (airflow.dags / "told.py").write_text(DAG)
-    deadline = time.monotonic() + 60
-    while "told" not in rest.dags():
-        assert time.monotonic() < deadline and rest.import_errors() == []
-        time.sleep(0.5)
-
+    rest = told(address)
     run = rest.trigger("told", {"fail": True})
     assert rest.wait("told", run, seconds=90) == "failed"
     # There is no mail server: that the mail cannot be sent must not keep the chat from hearing.
@@ -80,3 +97,17 @@ def test_a_failed_and_a_late_run_are_told(airflow, heard):
     [(_, text), *_] = hears(posted, f"told is late, run {run}.")
     assert f"/dags/told/runs/{run}" in text
     assert rest.wait("told", run, seconds=90) == "success"
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_who_is_waited_for_is_told(told, heard):
+    address, posted = heard
+    rest = told(address)
+    run = rest.trigger("asks")
+    rest.wait_for_task("asks", run, "approve", {"awaiting_input"}, seconds=90)
+    hears(posted, f"asks waits for an approval, run {run}.")
+    time.sleep(3)  # Airflow loses an answer that comes before its scheduler has seen the task park, and asks again
+    rest.answer("asks", run, "approve", ["Reject"], {"reason": "not now"})
+    assert rest.wait("asks", run, seconds=90) == "success"
+    assert rest.states("asks", run)["after"] == "skipped"
