@@ -267,8 +267,10 @@ def _own_file(name: str, folder: Path) -> Path:
 
 
 def refuse_second(found: Place, request: Request) -> None:
-    """A run is the work of one application at a time."""
+    """A run is the work of one application at a time; of several with one tag the submission itself leaves one."""
     for app in found.rm.apps(tags=[run_tag(request.run_id)], states=LIVE_STATES):
+        if request.tag in app.tags:
+            continue
         raise ClusterError(
             f"run {request.run_id} is going on already as {app.id}",
             f"`dkeras follow {request.run_id}` follows it, `dkeras kill {request.run_id}` ends it",
