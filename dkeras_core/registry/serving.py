@@ -95,12 +95,16 @@ def export(
     say(f"fetching {version}")
     with Cache().held(version, expected) as folder:
         made = _copy(storage, base, version, folder, say)
-    removed = higher
-    if keep is not None:
-        removed = sorted(removed + [n for n in _numbers(storage, base) if n <= version.number][:-keep])
-    for number in removed:
-        say(f"removing {number}")
-        _take_away(storage, base, number)
+        removed = higher
+        if keep is not None:
+            removed = sorted(removed + [n for n in _numbers(storage, base) if n <= version.number][:-keep])
+        for number in removed:
+            say(f"removing {number}")
+            _take_away(storage, base, number)
+        if removed and not storage.exists(f"{base}/{version.number}"):
+            # Another export at the same time has removed this one, as this one may have removed that: one too many is
+            # better for a server than none.
+            made = _copy(storage, base, version, folder, say)
     return Exported(f"{base}/{version.number}", version.number, made, removed)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dkeras_core.errors import PathMissing, RegistryError, StorageError
-from dkeras_core.registry import Registry
+from dkeras_core.registry import Registry, serving
 from dkeras_core.registry.readonly import unlock
 from dkeras_core.registry.serving import export
 from dkeras_core.storage.local import LocalStorage
@@ -81,6 +81,24 @@ def test_after_a_roll_back_the_higher_number_goes(place, served, base):
         export(place.registry, version, base)
     assert export(place.registry, second, base, supersede=True, keep=1).removed == [1, 3, 4]
     assert files(place, base) == [f"2/{name}" for name in SERVED]
+
+
+def test_two_exports_that_remove_each_other_leave_a_server_something(place, served, base, monkeypatch):
+    first, second = publish(place, served, 2)
+    export(place.registry, second, base)
+    take_away, others = serving._take_away, [second]
+
+    def meanwhile(*args):
+        if others:
+            made = export(place.registry, others.pop(), base, keep=1)
+            assert made.removed == [1]
+        take_away(*args)
+
+    monkeypatch.setattr(serving, "_take_away", meanwhile)
+    made = export(place.registry, first, base, supersede=True)
+    assert made.made and made.removed == [2]
+    numbers = [status.name for status in place.storage.list(base) if status.name.isdigit()]
+    assert numbers == ["1"] and place.storage.exists(f"{base}/1/saved_model.pb")
 
 
 def test_a_server_that_polls_never_meets_a_part_of_a_version(place, served, base, monkeypatch):
