@@ -29,7 +29,7 @@ POLL = 2.0
 ENDED, TIMEOUT, SILENT = "ended", "timeout", "silent"
 _KILL_DEADLINE = 25.0  # Airflow gives on_kill 30 s
 _RETRY = 1.0
-_STATE_DEADLINE = 4.0
+_STATE_DEADLINE = 8.0
 _ENDING: set[asyncio.Task] = set()
 """Kills under way: the event loop itself would not keep them."""
 
@@ -59,6 +59,7 @@ class ApplicationTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         watch = await asyncio.to_thread(self._watch)
+        await self._still_deferred()  # the first such question takes a triggerer seconds, which on_kill has not
         telling = Telling(self.log.info)
         end, message = ENDED, ""
         while True:
@@ -90,8 +91,6 @@ class ApplicationTrigger(BaseTrigger):
         self.log.info(await asyncio.to_thread(self._end))
 
     def _watch(self) -> Watch:
-        import airflow.sdk.execution_time.task_runner  # noqa: F401  (for on_kill, which has no seconds for an import)
-
         found = place.find(self.root)
         return Watch(found.rm, self.application, found.storage, Layout(self.root).run(self.run_name))
 
@@ -109,7 +108,7 @@ class ApplicationTrigger(BaseTrigger):
             time.sleep(_RETRY)
 
     async def _still_deferred(self) -> bool:
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+        ask = await asyncio.to_thread(_asking)
         from asgiref.sync import sync_to_async
 
         ti = self.task_instance
@@ -117,9 +116,14 @@ class ApplicationTrigger(BaseTrigger):
             return False
         with contextlib.suppress(Exception):  # not knowing is no reason to let it run on
             index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
-            asking = sync_to_async(RuntimeTaskInstance.get_task_states)(
-                dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index
-            )
+            asking = sync_to_async(ask)(dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=index)
             found = await asyncio.wait_for(asking, _STATE_DEADLINE)
             return "deferred" in (found.get(ti.run_id) or {}).values()
         return False
+
+
+def _asking():
+    """Airflow's function for the states of tasks; the import takes too long for the event loop."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return RuntimeTaskInstance.get_task_states
