@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from dkeras_core.registry.registry import Version
 
 LIMIT_GB = 10.0
+WAIT = 600.0
+"""Seconds to wait for another process that fetches the same version."""
+
 _ATTEMPTS = 5
 _LOGGER = logging.getLogger(__name__)
 
@@ -78,15 +82,19 @@ class Cache:
             except OSError as error:
                 why = str(error)
             else:
+                why = f"others removed {digest[:12]}… as often as it was fetched"
                 for _ in range(_ATTEMPTS):
                     if is_whole(entry, digest):
                         os.utime(entry)
                         yield entry
                         return
                     stack.close()
-                    self._fetch(version, digest)
-                    stack.enter_context(self._locked(digest, fcntl.LOCK_SH))
-                why = f"others removed {digest[:12]}… as often as it was fetched"
+                    try:
+                        self._fetch(version, digest)
+                        stack.enter_context(self._locked(digest, fcntl.LOCK_SH))
+                    except TimeoutError as error:
+                        why = str(error)
+                        break
             _LOGGER.warning(
                 "%s: no cache of models (%s); %s is fetched to a temporary folder", self.folder, why, version
             )
@@ -129,11 +137,23 @@ class Cache:
 
     @contextlib.contextmanager
     def _locked(self, digest: str, kind: int) -> Iterator[Path]:
-        """Hold the lock of one digest. The kernel releases it when the process dies, however that happens."""
-        path = self.folder / f".{digest}.lock"
+        """Hold the lock of one digest. The kernel releases it when the process dies, however that happens.
+
+        TimeoutError when another process holds it for longer than WAIT: it was stopped, or its download hangs.
+        """
+        path, deadline = self.folder / f".{digest}.lock", time.monotonic() + WAIT
         while True:
             with path.open("a") as file:
-                fcntl.flock(file, kind)
+                while True:
+                    try:
+                        fcntl.flock(file, kind | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        if kind & fcntl.LOCK_NB:
+                            raise
+                        if time.monotonic() > deadline:
+                            raise TimeoutError(f"another process has held {path} for {WAIT:g} s") from None
+                        time.sleep(0.05)
                 # Whoever made room may have removed the file since it was opened: then another one is the lock now.
                 if _identity(path) == _identity(file.fileno()):
                     yield path

@@ -1,5 +1,6 @@
 """The local cache: one download, every byte checked on every use, safe for processes side by side, limited in size."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 
 from dkeras_core.errors import ConfigError, RegistryError
 from dkeras_core.registry import Registry, opening
+from dkeras_core.registry import cache as caching
 from dkeras_core.registry.cache import Cache
 from dkeras_core.registry.load import load, resolve
 from dkeras_core.registry.opening import open_registry
@@ -238,6 +240,19 @@ def test_without_a_usable_folder_versions_are_fetched_anew(tmp_path, version, ca
     with Cache(tmp_path / "file/models").held(version, digest_of(version)) as folder:
         assert (folder / "model.keras").exists()
     assert not folder.exists() and "no cache of models" in caplog.text
+
+
+@pytest.mark.parametrize("held", [fcntl.LOCK_EX, fcntl.LOCK_SH], ids=["fetching", "reading"])
+def test_a_process_that_was_stopped_is_not_waited_for_for_ever(cache, version, caplog, monkeypatch, held):
+    monkeypatch.setattr(caching, "WAIT", 0.2)
+    cache.folder.mkdir(parents=True)
+    with (cache.folder / f".{digest_of(version)}.lock").open("a") as stopped:
+        fcntl.flock(stopped, held)
+        with cache.held(version) as folder:
+            assert (folder / "model.keras").exists() and folder.parent != cache.folder
+    assert "another process has held" in caplog.text
+    with cache.held(version) as folder:
+        assert folder.parent == cache.folder
 
 
 def test_a_copy_that_others_keep_removing_is_fetched_aside(version, cache, caplog):
