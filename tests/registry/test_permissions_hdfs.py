@@ -162,7 +162,7 @@ def test_what_is_refused(site, untouched, deed):
             setup = permissions.init(registry, "new")
             assert not setup.done and setup.left and not site.admin.exists(registry.layout.model("new"))
         else:
-            with pytest.raises(AccessDenied, match=user):
+            with pytest.raises(AccessDenied, match=f"{user}|you may not write there, which promoting"):
                 do(registry, model)
     assert picture(site) == before
 
