@@ -225,7 +225,7 @@ def test_a_task_runs_and_shows_where(there):
     assert answer["published"].endswith("/models/plain/versions/1") and answer["version"] == 1
     assert run.task()["try_number"] == 1
     log = run.log()
-    for line in ("is RUNNING", "preprocess done after", "train done after", "published hdfs://"):
+    for line in ("is RUNNING", "preprocess running", "train done after", "published hdfs://"):
         assert line in log, log
     assert "report.html" in there.rest.links("job", run.id, "work")["Report"]
     assert not there.storage.exists(f"{ROOT}/runs/{answer['run']}/staging")
