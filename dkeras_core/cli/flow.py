@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -200,7 +201,7 @@ def upload_data(found: Place, request: Request, digest: str) -> tuple[Pipeline, 
     status = found.storage.status(target)
     fresh = status is None or status.size != request.data.stat().st_size
     if fresh:
-        partial = f"{target}.partial-{request.run_id}"
+        partial = f"{target}.partial-{request.run_id}-{secrets.token_hex(4)}"  # two may upload for one run
         try:
             found.storage.upload(request.data, partial, overwrite=True)
             found.storage.replace(partial, target)
