@@ -19,7 +19,7 @@ from airflow.serialization.serialized_objects import DagSerialization  # noqa: E
 def task(one):
     return {
         "type": one.task_type,
-        "module": type(one).__module__,
+        "module": getattr(one, "operator_class", type(one)).__module__,
         "upstream": sorted(one.upstream_task_ids),
         "retries": one.retries,
         "timeout": one.execution_timeout.total_seconds() if one.execution_timeout else None,

@@ -36,7 +36,9 @@ def names(project_root):
 def test_every_dag_loads_without_spark_and_tensorflow(found, names):
     assert found["errors"] == {} and found["modules"] == []
     of_all = {"promote_model", "rollback_model", "housekeeping"}
-    assert set(found["dags"]) >= of_all | {f"retrain_{name}" for name in names}
+    assert set(found["dags"]) >= of_all | {
+        f"{kind}_{name}" for kind in ("retrain", "tune", "cross_validate") for name in names
+    }
 
 
 def test_the_rules_of_the_house(found):
@@ -60,6 +62,7 @@ def test_the_rules_of_the_house(found):
             if task["type"] == "DkerasJobOperator":
                 rules[f"{key} is in the package"] = task["module"].startswith("dkeras_core.airflow")
                 rules[f"{key} has a long enough time"] = task["timeout"] >= 3600
+                rules[f"{key} leaves room for others"] = not task["mapped"] or bool(task["limit"])
             if task["type"] == "Approval":
                 rules[f"{key} does not wait for ever"] = bool(task["response"])
                 rules[f"{key} asks for a reason only"] = task["asked"] == ["reason"]
