@@ -1,0 +1,72 @@
+"""promote_model and rollback_model over REST on real Airflow, with a registry in a local folder."""
+
+import shutil
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from dkeras_core.registry import Registry
+from dkeras_core.registry.readonly import remove
+from dkeras_core.storage.local import LocalStorage
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+@pytest.fixture
+def there(airflow, project_root, tmp_path):
+    """Airflow with the two DAGs, and a registry with two versions of higgs, of which 1 is production."""
+    storage, root = LocalStorage(), (tmp_path / "root").as_uri()
+    folder = tmp_path / "version"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"1")
+    registry = Registry(storage, root)
+    for run in ("one", "two"):
+        registry.publish("higgs", folder, run_id=run, metrics={"roc_auc": 0.9})
+    registry.promote("higgs", 1, "production")
+    text = (project_root / "dags/pipelines/higgs.yaml").read_text()
+    (airflow.dags / "pipelines").mkdir(exist_ok=True)
+    (airflow.dags / "pipelines/higgs.yaml").write_text(text.replace("root: /dkeras", f"root: {root}"))
+    for name in ("promote_model.py", "rollback_model.py"):
+        shutil.copy(project_root / "dags" / name, airflow.dags)
+    deadline = time.monotonic() + 60
+    while not {"promote_model", "rollback_model"} <= airflow.rest.dags().keys():
+        assert time.monotonic() < deadline and airflow.rest.import_errors() == []
+        time.sleep(0.5)
+    yield SimpleNamespace(rest=airflow.rest, registry=registry)
+    remove(storage, root)
+
+
+def answered(rest, dag, params, option, reason=""):
+    """Trigger, answer once it waits, and return the run and how it ended."""
+    run = rest.trigger(dag, params)
+    rest.wait_for_task(dag, run, "approve", {"awaiting_input"}, seconds=90)
+    time.sleep(3)  # Airflow loses an answer that comes before its scheduler has seen the task park, and asks again
+    rest.answer(dag, run, "approve", [option], {"reason": reason})
+    return run, rest.wait(dag, run, seconds=90)
+
+
+def test_forward_and_back_and_a_rejection(there):
+    rest, registry = there.rest, there.registry
+    force = {"model": "higgs", "version": 2, "force": "it has no model, for a test"}
+    run, end = answered(rest, "promote_model", force, "Approve", "go on")
+    assert end == "success" and registry.alias("higgs", "production") == 2
+    assert "scores | **✗ failed**" in rest.xcom("promote_model", run, "look")["text"]
+    assert rest.xcom("promote_model", run, "promote") == {
+        "model": "higgs", "alias": "production", "version": 2, "was": 1,
+    }  # fmt: skip
+
+    run, end = answered(rest, "rollback_model", {"model": "higgs", "reason": "scores drift"}, "Approve")
+    assert end == "success" and registry.alias("higgs", "production") == 1
+    entry = registry.history("higgs", "production")[0].entry
+    assert entry.action == "rollback" and "scores drift; approved by admin; Airflow: rollback_model" in entry.reason
+
+    run, end = answered(rest, "promote_model", force, "Reject", "not tonight")
+    assert end == "success" and rest.states("promote_model", run)["promote"] == "skipped"
+    assert registry.alias("higgs", "production") == 1
+
+
+def test_a_version_that_fails_its_checks_is_not_promoted(there):
+    run, end = answered(there.rest, "promote_model", {"model": "higgs", "version": 2}, "Approve")
+    assert end == "failed" and there.registry.alias("higgs", "production") == 1
+    assert "was not promoted, checks failed" in there.rest.log("promote_model", run, "promote")
