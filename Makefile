@@ -16,7 +16,7 @@ BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
 
-.PHONY: help submit test test-fast bench convergence lint format env tools test-tools data doctor
+.PHONY: help submit test test-fast test-long bench convergence lint format env tools test-tools data doctor
 .PHONY: cluster-up cluster-down cluster-status airflow clean distclean
 
 help: ## list the targets
@@ -25,11 +25,15 @@ help: ## list the targets
 submit: tools $(if $(DATA),,$(SYNTHETIC)) ## train, evaluate and publish on YARN (DATA=file, ROWS=n, PIPELINE=file, ARGS=...)
 	@$(BIN)/dkeras submit $(PIPELINE) --data $(INPUT) $(if $(DATA),,--set input.synthetic=true) $(ARGS)
 
-# The unit tests run side by side, the others one by one: they share a cluster, and the machine's memory
+# The unit tests run side by side on all cores; of the others two files at a time, each of the two with a cluster of its own
 UNIT := $(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow"
+REAL := $(BIN)/python -m pytest -n 2 --dist loadfile -m "(cluster or slow) and not long"
 
 test: test-tools ## all tests, those on real HDFS and YARN included (ARGS=tests/ml runs those)
-	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(UNIT) && $(BIN)/python -m pytest -m "cluster or slow")
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(UNIT) && $(REAL))
+
+test-long: test-tools ## what kills Airflow's and YARN's processes one by one, sweeps and validations: half an hour
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 test-fast: test-tools ## the unit tests alone
 	@$(UNIT) $(ARGS)

@@ -19,7 +19,7 @@ from dkeras_core.yarn.answers import LIVE_STATES
 from dkeras_core.yarn.hadoop_config import HadoopConfig
 from dkeras_core.yarn.resource_manager import ResourceManager
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(500)]
 ROOT = "/tests-job"
 KILL_DEADLINE = 15.0
 

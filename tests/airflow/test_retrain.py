@@ -131,6 +131,7 @@ def finished(rest, dag, run, seconds):
     }
 
 
+@pytest.mark.long
 def test_other_settings_are_trained_and_promoted_without_asking(dags, registry, side_by_side):
     run = side_by_side["retrain_higgs"]
     finished(dags, "retrain_higgs", run, 600)
@@ -140,6 +141,7 @@ def test_other_settings_are_trained_and_promoted_without_asking(dags, registry, 
     assert "by its checks" in registry.history("higgs", "production")[0].entry.reason
 
 
+@pytest.mark.long
 def test_a_sweep_publishes_its_best_as_a_candidate(dags, registry, side_by_side):
     run = side_by_side["tune_higgs"]
     finished(dags, "tune_higgs", run, 600)
@@ -156,6 +158,7 @@ def test_a_sweep_publishes_its_best_as_a_candidate(dags, registry, side_by_side)
     assert f"learning_rate: {rate}" in pipeline and registry.alias("higgs", "production") != number
 
 
+@pytest.mark.long
 def test_a_validation_tells_mean_and_spread(dags, side_by_side):
     run = side_by_side["cross_validate_higgs"]
     finished(dags, "cross_validate_higgs", run, 600)
