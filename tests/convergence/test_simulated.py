@@ -54,6 +54,7 @@ def test_runs_repeat_and_meet_in_the_order_of_clocks():
     assert record["staleness"] >= 3 and outcome(synchronous)["staleness"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["gradient_averaging", "mdownpour", "eamsgd", "averaging", "easgd"])
 def test_rules_of_every_kind_run(algorithm):
     record = outcome(Run("blobs", algorithm, 3, 4, 6, rate=0.02))

@@ -217,6 +217,7 @@ def test_a_damaged_data_set_is_replaced_and_a_good_one_of_another_run_is_taken(
     assert [p.name for p in copied.parent.iterdir()] == [copied.name]
 
 
+@pytest.mark.slow
 def test_everything_but_the_defaults(run, small, dataset, spark, tmp_path):
     """A query over Parquet in another order, with categories, indicators, means and a validation split."""
     source, query = tmp_path / "in.parquet", tmp_path / "in.sql"

@@ -79,6 +79,7 @@ def test_equals_a_single_pass_for_every_model(spark, split):
     assert results["challenger"]["roc_auc"] > results["champion"]["roc_auc"] + 0.01
 
 
+@pytest.mark.slow
 def test_intervals_and_the_comparison_are_those_of_a_single_pass(spark, split):
     path, features, labels, weights = split
     models = {"challenger": ModelSource.function(other_model), "champion": ModelSource.function(good_model)}

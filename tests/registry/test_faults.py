@@ -221,8 +221,8 @@ def run_table(storage, root: str, small: Path, name: str, faults: list[Fault], w
     assert not wrong, f"{len(wrong)} of {len(table)} cases:\n" + "\n".join(wrong[:20])
 
 
-# All are run on HDFS too; these few take seconds.
-QUICKLY = [("a promotion", Fault.DIES_AFTER), ("a promotion", Fault.HANG), ("a publication", Fault.AFTER)]
+# The others are run with the slow tests.
+QUICKLY = [("a promotion", Fault.DIES_AFTER)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ def registry(monkeypatch, folder, tmp_path):
     # Modules that are imported on first use may stand where only root may read.
     readonly.remove(LocalStorage(), Registry(LocalStorage(), str(tmp_path / "r")).publish("a", folder, run_id="a").path)
     monkeypatch.setenv("HADOOP_USER_NAME", "nobody")
-    root = Path(tempfile.mkdtemp(prefix="readonly-"))
+    # In /tmp itself: the folders above the tests' own may be closed to others.
+    root = Path(tempfile.mkdtemp(prefix="dkeras-readonly-", dir="/tmp"))
     became = os.geteuid() == 0
     try:
         if became:

@@ -61,6 +61,7 @@ def optimum(rows):
     return np.concatenate([theirs.coef_[0], theirs.intercept_])
 
 
+@pytest.mark.slow
 def test_the_optimum_of_scikit_learn(search, optimum, validation):
     outcome, states = search(2, validation=validation)
     np.testing.assert_allclose(outcome.weights, optimum, atol=5e-3)
