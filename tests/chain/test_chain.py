@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from dkeras_core.registry import readonly
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 ROOT = "/chain"
@@ -12,7 +14,10 @@ EPOCHS = "5"
 
 
 @pytest.fixture(scope="module")
-def first(dkeras, events):
+def first(dkeras, events, webhdfs):
+    # Other files may have worked here before; only the environment that they uploaded is of use.
+    for left in ("runs", "data", "models/higgs"):
+        readonly.remove(webhdfs, f"{ROOT}/{left}")
     outcome = dkeras.submit("--data", str(events), root=ROOT, training__epochs=EPOCHS)
     assert outcome.code == 0, outcome.err
     return outcome
