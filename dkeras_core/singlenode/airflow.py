@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -86,6 +87,7 @@ class LocalAirflow:
         self.home, self.dags, self.python = Path(home).absolute(), Path(dags).absolute(), Path(python)
         self._extra = dict(environment or {})
         self._state = self.home / "state.json"
+        self._temporary = self.home / "tmp"
 
     @property
     def address(self) -> str | None:
@@ -140,6 +142,7 @@ class LocalAirflow:
             self._end(COMMANDS, seconds)
             # Tasks run in sessions of their own; what they inherit is the home.
             processes.end(self._family(), seconds=seconds)
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def kill(self, name: str) -> None:
         """End one component and its children by force, as a crash would."""
@@ -180,7 +183,10 @@ class LocalAirflow:
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
         path = f"{self.python.parent}{os.pathsep}{inherited.get('PATH', os.defpath)}"
-        return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1"} | settings | self._extra
+        # Airflow leaves temporary folders behind; here they go with it.
+        self._temporary.mkdir(exist_ok=True)
+        own = {"PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self._temporary)}
+        return inherited | own | settings | self._extra
 
     def _prepare(self, say: Progress) -> None:
         state = self._read()

@@ -47,5 +47,6 @@ def _running(python, folder, environment):
     finally:
         local.down()
     assert local.status().down and ports.is_free(port)
+    assert not (local.home / "tmp").exists()
     mark = f"AIRFLOW_HOME={local.home}"
     assert [one.command() for one in processes.every() if mark in one.environment()] == []
