@@ -13,7 +13,7 @@ from dkeras_core.paths import Layout
 from dkeras_core.storage import Storage
 
 if TYPE_CHECKING:
-    from dkeras_core.cli.flow import Request
+    from dkeras_core.cli.request import Request
 
 NEEDS = {"train": "preprocess", "evaluate": "train", "publish": "metrics"}
 """Step -> name of the JSON file that the step before it leaves in the run's folder."""

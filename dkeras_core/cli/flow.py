@@ -3,49 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from dkeras_core.cli import earlier, place
+from dkeras_core.cli import earlier, place, sending
+from dkeras_core.cli.cleaning import cleaned_up
 from dkeras_core.cli.console import Step, Steps
 from dkeras_core.cli.place import BUILD, Place
-from dkeras_core.config import Pipeline
-from dkeras_core.errors import ClusterError, ConfigError, DataError, DkerasError, StorageError
+from dkeras_core.cli.request import Request
+from dkeras_core.errors import ClusterError, ConfigError, DataError, DkerasError
 from dkeras_core.paths import Layout
 from dkeras_core.yarn import doctor
 from dkeras_core.yarn.adoption import adopt
 from dkeras_core.yarn.answers import LIVE_STATES, Application
 from dkeras_core.yarn.package import package
 from dkeras_core.yarn.sizing import containers
-from dkeras_core.yarn.submission import SparkSubmission, run_tag, spark_home
+from dkeras_core.yarn.submission import SparkSubmission, run_tag
 from dkeras_core.yarn.submit import submit
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for."""
-
-    pipeline: Pipeline
-    folder: Path
-    """Where relative files of the pipeline are looked for: beside the pipeline file."""
-    run_id: str
-    steps: tuple[str, ...]
-    data: Path | None = None
-    name: str | None = None
-    named_run: bool = False
-    """Whether the user named the run; a step alone looks for the run it belongs to otherwise."""
-    tag: str | None = None
-    """Names the work, for submitters that may be repeated: a live application with this tag is taken for it."""
-
-    @property
-    def run_folder(self) -> str:
-        return Layout(self.pipeline.root).run(self.run_id)
 
 
 @dataclass(frozen=True)
@@ -103,11 +79,11 @@ def prepare(request: Request, steps: Steps):
         find_java()  # said before minutes are spent on building
     with ThreadPoolExecutor(2) as pool:
         cluster = pool.submit(steps.run, "cluster", lambda step: _cluster(request, step))
-        digest = pool.submit(_digest, request.data) if request.data else None
+        digest = pool.submit(sending.digest, request.data) if request.data else None
         if named:
             cluster.result()  # a moment; a cluster that refuses is no reason to build an environment
         # In this thread, for only this one can be interrupted.
-        archive = steps.run("environment", built_environment)
+        archive = steps.run("environment", sending.built_environment)
         return cluster.result(), archive, digest.result() if digest else None
 
 
@@ -140,88 +116,21 @@ def _missing_input(checks, request: Request) -> DkerasError | None:
     return DataError(missing[0].what, missing[0].next_step) if wanted and missing else None
 
 
-def built_environment(step: Step):
-    """Return the packed environment's archive on this machine, built when it is not there yet."""
-    from envs.builder import ensure_archive
-
-    built = []
-
-    def say(stage: str, fraction: float | None, detail: str) -> None:
-        built.append(stage)
-        step.detail = stage if fraction in (None, 1.0) else f"{stage}: {fraction:.0%} {detail}"
-
-    archive = ensure_archive(progress=say)
-    if not built:
-        step.state = "reused"
-    step.detail = f"train-{archive.key}, {archive.size / 1e6:.0f} MB"
-    return archive
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"the data file {path} does not exist", "check the path given with --data")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
 def upload(found: Place, request: Request, archive, digest: str | None, steps: Steps) -> tuple[str, str | None]:
     """Bring archive, Spark's jars, data and the pipeline file to HDFS; URIs of the first two."""
     from envs.builder import publish
 
     layout = Layout(request.pipeline.root)
-    with steps.step("upload") as step:
-        sent = []
-
-        def say(stage: str, fraction: float | None, detail: str) -> None:
-            if fraction not in (None, 1.0) and not detail.startswith("there already"):
-                sent.append(stage.removeprefix("upload "))
-                step.detail = f"{sent[-1]}: {fraction:.0%}"
-
-        environment = publish.upload(found.storage, layout, archive, progress=say)
-        jars = None
-        if not found.single_node:
-            jars = publish.upload_spark_jars(found.storage, layout, spark_home(), progress=say)
+    with sending.uploading(steps) as sent:
+        environment = publish.upload(found.storage, layout, archive, progress=sent.say)
+        jars = sending.upload_jars(found, layout, sent)
         pipeline = request.pipeline
         if request.data:
-            step.detail = request.data.name
-            pipeline, fresh = upload_data(found, request, digest)
-            sent += [request.data.name] if fresh else []
+            sent.step.detail = request.data.name
+            pipeline, fresh = sending.upload_data(found, request, digest)
+            sent.names += [request.data.name] if fresh else []
         found.storage.write_atomic(f"{request.run_folder}/pipeline.yaml", pipeline.to_yaml().encode())
-        step.state = "done" if sent else "reused"
-        step.detail = ", ".join(dict.fromkeys(sent)) or "everything is there already"
-    return uri(found, environment), uri(found, jars) if jars else None
-
-
-def upload_data(found: Place, request: Request, digest: str) -> tuple[Pipeline, bool]:
-    """Bring the data file to HDFS under a name that holds its hash, so that the same bytes travel once.
-
-    Returns the pipeline that reads it from there, and whether it was sent.
-    """
-    target = f"{Layout(request.pipeline.root).raw(request.pipeline.name)}/{digest}/{request.data.name}"
-    status = found.storage.status(target)
-    fresh = status is None or status.size != request.data.stat().st_size
-    if fresh:
-        partial = f"{target}.partial-{request.run_id}-{secrets.token_hex(4)}"  # two may upload for one run
-        try:
-            found.storage.upload(request.data, partial, overwrite=True)
-            found.storage.replace(partial, target)
-        except BaseException:
-            with contextlib.suppress(StorageError):
-                found.storage.delete(partial)
-            raise
-    given = request.pipeline.input
-    synthetic = given.synthetic or _is_synthetic(request.data)
-    kind = "parquet" if request.data.suffix == ".parquet" else given.format
-    changed = given.model_copy(update={"path": target, "synthetic": synthetic, "format": kind})
-    return request.pipeline.model_copy(update={"input": changed}), fresh
-
-
-def _is_synthetic(data: Path) -> bool:
-    """Whether the file beside the data says that it was made by `dkeras data`."""
-    try:
-        return bool(json.loads(data.with_suffix(".json").read_text()).get("synthetic"))
-    except (OSError, ValueError, AttributeError):
-        return False
+    return sending.uri(found, environment), sending.uri(found, jars) if jars else None
 
 
 def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str, jars: str | None) -> SparkSubmission:
@@ -247,7 +156,7 @@ def describe(found: Place, request: Request, own: tuple[Path, ...], archive: str
         py_files=(package(BUILD / "py-files"), *(path for path in own if path.suffix in (".py", ".zip", ".egg"))),
         files=tuple(path for path in own if path.suffix not in (".py", ".zip", ".egg")),
         tags=("dkeras", run_tag(request.run_id), *((request.tag,) if request.tag else ())),
-        staging=uri(found, Layout(pipeline.root).staging(request.run_id)),
+        staging=sending.uri(found, Layout(pipeline.root).staging(request.run_id)),
         single_node=found.single_node,
     )
 
@@ -276,31 +185,3 @@ def refuse_second(found: Place, request: Request) -> None:
             f"run {request.run_id} is going on already as {app.id}",
             f"`dkeras follow {request.run_id}` follows it, `dkeras kill {request.run_id}` ends it",
         )
-
-
-@contextlib.contextmanager
-def cleaned_up(found: Place, root: str, run_id: str) -> Iterator[None]:
-    """Leave nothing of the run, neither in HDFS nor in YARN, when the block fails."""
-    folder = Layout(root).run(run_id)
-    there = found.storage.exists(folder)
-    try:
-        yield
-    except BaseException:
-        withdraw(found, root, run_id)
-        if not there:
-            with contextlib.suppress(StorageError):
-                found.storage.delete(folder, recursive=True)
-        raise
-
-
-def withdraw(found: Place, root: str, run_id: str) -> None:
-    """End an application that the run may have by now, and remove what was staged for it."""
-    with contextlib.suppress(ClusterError):
-        for app in found.rm.apps(tags=[run_tag(run_id)], states=LIVE_STATES):
-            found.rm.kill(app.id)
-    with contextlib.suppress(StorageError):
-        found.storage.delete(Layout(root).staging(run_id), recursive=True)
-
-
-def uri(found: Place, path: str) -> str:
-    return path if "://" in path else f"{found.config.default_fs}{path}"

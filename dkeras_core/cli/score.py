@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dkeras_core.cli import flow, place, score_flow
+from dkeras_core.cli import cleaning, place, score_flow
 from dkeras_core.cli.console import Steps, stderr, stdout
 from dkeras_core.cli.interruption import terminable
 from dkeras_core.cli.models import completion
@@ -91,7 +91,7 @@ def score(
         if isinstance(interruption, Interrupted):
             raise
         with contextlib.suppress(DkerasError), terminable():  # it may have come just after the submission
-            flow.withdraw(place.find(root), root, run_id)
+            cleaning.withdraw(place.find(root), root, run_id)
         raise Interrupted(f"interrupted before there was an application; nothing was written to {output}") from None
     if detach and as_json:
         typer.echo(json.dumps({"run": run_id, "application": application.id}))

@@ -10,7 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from dkeras_core import config_file
-from dkeras_core.cli import flow, place
+from dkeras_core.cli import place, sending
+from dkeras_core.cli.cleaning import cleaned_up
 from dkeras_core.cli.console import Step, Steps
 from dkeras_core.cli.place import BUILD, Place
 from dkeras_core.config import Resources
@@ -27,7 +28,7 @@ from dkeras_core.yarn import doctor
 from dkeras_core.yarn.answers import Application
 from dkeras_core.yarn.package import package
 from dkeras_core.yarn.sizing import scoring_containers
-from dkeras_core.yarn.submission import SparkSubmission, run_tag, spark_home
+from dkeras_core.yarn.submission import SparkSubmission, run_tag
 from dkeras_core.yarn.submit import submit
 
 _WIDTH = 256  # columns of a row that is not known before the job reads it
@@ -75,7 +76,7 @@ def launch(asked: Asked, steps: Steps) -> tuple[Place, Application, Chosen]:
     with steps.step("checks") as step:
         work = _work(request, chosen, resources)
         _check(found, work, layout, step)
-    with flow.cleaned_up(found, asked.root, asked.run_id):
+    with cleaned_up(found, asked.root, asked.run_id):
         archive, jars = _upload(found, layout, chosen, steps)
         request = dataclasses.replace(request, environment=_key(archive))
         found.storage.write_atomic(f"{layout.run(asked.run_id)}/{REQUEST}", request.to_json())
@@ -163,23 +164,12 @@ def _upload(found: Place, layout: Layout, chosen: Chosen, steps: Steps) -> tuple
         if there:
             step.state, step.detail = "reused", f"train-{key}, the one that the version was made in"
         else:
-            archive = flow.built_environment(step)
+            archive = sending.built_environment(step)
             if key and key != archive.key:
                 step.detail += f" (the version's own, train-{key}, is not in {layout.root}/envs)"
-    with steps.step("upload") as step:
-        sent = []
-
-        def say(stage: str, fraction: float | None, detail: str) -> None:
-            if fraction not in (None, 1.0) and not detail.startswith("there already"):
-                sent.append(stage.removeprefix("upload "))
-                step.detail = f"{sent[-1]}: {fraction:.0%}"
-
-        environment = own if there else publish.upload(found.storage, layout, archive, progress=say)
-        jars = None
-        if not found.single_node:
-            jars = publish.upload_spark_jars(found.storage, layout, spark_home(), progress=say)
-        step.state = "done" if sent else "reused"
-        step.detail = ", ".join(dict.fromkeys(sent)) or "everything is there already"
+    with sending.uploading(steps) as sent:
+        environment = own if there else publish.upload(found.storage, layout, archive, progress=sent.say)
+        jars = sending.upload_jars(found, layout, sent)
     return environment, jars
 
 
@@ -201,10 +191,10 @@ def _submission(
         memory_overhead=work.containers.executor_overhead,
         driver_memory_overhead=work.containers.driver_overhead,
         conf_dir=found.config.conf_dir,
-        archive=flow.uri(found, archive),
-        spark_jars=flow.uri(found, jars) if jars else None,
+        archive=sending.uri(found, archive),
+        spark_jars=sending.uri(found, jars) if jars else None,
         py_files=(package(BUILD / "py-files"), *(path.absolute() for path in asked.py_files)),
         tags=("dkeras", run_tag(asked.run_id)),
-        staging=flow.uri(found, Layout(root).staging(asked.run_id)),
+        staging=sending.uri(found, Layout(root).staging(asked.run_id)),
         single_node=found.single_node,
     )

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from dkeras_core.cli import flow, place
+from dkeras_core.cli import cleaning, flow, place
 from dkeras_core.cli.console import Steps, stderr, stdout
 from dkeras_core.cli.display import STEPS
 from dkeras_core.cli.interruption import terminable
 from dkeras_core.cli.place import BUILD, Place
+from dkeras_core.cli.request import Request
 from dkeras_core.cli.watch import watch
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DkerasError, Interrupted, StorageError
@@ -67,7 +68,7 @@ def submit(
         raise ConfigError(f"--run {run_id!r} is not a run id", "use letters, digits, '.', '_' and '-', at most 64")
     steps = tuple(str(one) for one in STEPS if not step or one in step)
     named = run is not None
-    request = flow.Request(
+    request = Request(
         loaded, pipeline.parent, run_id, steps, data, name, named_run=named, tag=checked(tag) if tag else None
     )
     try:
@@ -83,7 +84,7 @@ def submit(
                 "interrupted while submitting", "repeat the command: it takes over what was submitted, if anything was"
             ) from None
         with contextlib.suppress(DkerasError), terminable():  # it may have come just after the submission
-            flow.withdraw(place.find(loaded.root), loaded.root, request.run_id)
+            cleaning.withdraw(place.find(loaded.root), loaded.root, request.run_id)
         raise Interrupted(
             f"interrupted before there was an application; no application of run {run_id} is left"
         ) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dkeras_core.cli.earlier import resolve
-from dkeras_core.cli.flow import Request
+from dkeras_core.cli.request import Request
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError
 from dkeras_core.storage.local import LocalStorage

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from dkeras_core.cli import flow, score_flow
+from dkeras_core.cli import score_flow, sending
 from dkeras_core.cli.console import Steps
 from dkeras_core.config import Pipeline, Resources
 from dkeras_core.errors import ConfigError
@@ -82,7 +82,7 @@ def uploaded(registry, monkeypatch):
         step.detail = "built"
         return SimpleNamespace(key="new", path=None)
 
-    monkeypatch.setattr(flow, "built_environment", built)
+    monkeypatch.setattr(sending, "built_environment", built)
     monkeypatch.setattr(
         "envs.builder.publish.upload", lambda storage, layout, archive, progress: layout.env_archive("new")
     )
