@@ -17,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+sys.path.insert(0, str(ROOT / "tests/shared"))  # modules that several rooms use
+
 # A test run that a shell started in the background ignores SIGINT, and so would every process that a test starts and
 # means to interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

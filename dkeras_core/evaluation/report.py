@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from importlib import resources
 from typing import Any
 
-from dkeras_core.evaluation import figures, text, training_figures
+from dkeras_core.evaluation import figures, pages, text, training_figures
 
 _CARDS = ("roc_auc", "ams", "accuracy", "f1", "log_loss")
 
@@ -23,21 +22,8 @@ def render(report: Mapping[str, Any]) -> str:
         ``application``, ``run_id``, ``version`` (None for a candidate), ``synthetic`` (bool), ``created`` (ISO time).
         Whatever is missing or None is left out of the page.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        metric=text.metric, count=text.count, seconds=text.seconds, size=text.size, label=text.label
-    )
-    environment.globals.update(share=text.share)
-    return environment.get_template("report.html").render(**_context(report), css=_template("report.css"))
-
-
-def _template(name: str) -> str:
-    # importlib.resources reads from a zip on an executor as well as from a checkout
-    return resources.files("dkeras_core.evaluation").joinpath("templates", name).read_text("utf-8")
+    page = pages.environment().get_template("report.html")
+    return page.render(**_context(report), css=pages.template("report.css"))
 
 
 def _context(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,16 @@
 """The page of all models: one HTML file without scripts that asks for nothing else, at ``<root>/models/index.html``.
 
 It is a copy of the registry's state at one moment and never the truth. ``overview`` reads, ``page_rows`` puts into
-words, ``page_figures`` draws, ``templates/`` lays out; the look is the report's, whose style sheet comes first.
+words, ``page_figures`` draws, ``templates/`` lays out; layout and look are the report's, whose style sheet comes first.
 """
 
 from __future__ import annotations
 
 import logging
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from dkeras_core.errors import AccessDenied, StorageError
-from dkeras_core.evaluation import text
+from dkeras_core.evaluation import pages
 from dkeras_core.registry import overview, page_rows
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ STALE = 24 * 3600.0
 """Seconds after which a temporary file of the page belongs to a process that died."""
 
 _ATTEMPTS = 3
-_TEMPLATES = {
-    "report.css": "dkeras_core.evaluation",
-    "page.css": "dkeras_core.registry",
-    "page.html": "dkeras_core.registry",
-}
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -34,16 +28,9 @@ def render(registry: Registry) -> str:
 
     What is damaged in the registry is named on the page.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        metric=text.metric, count=text.count, size=text.size, label=text.label,
-        moment=page_rows.moment, minute=page_rows.minute, day=page_rows.day,
-    )  # fmt: skip
-    css = _template("report.css") + _template("page.css")
+    environment = pages.environment("dkeras_core.registry")
+    environment.filters.update(moment=page_rows.moment, minute=page_rows.minute, day=page_rows.day)
+    css = pages.template("report.css") + pages.template("page.css", "dkeras_core.registry")
     return environment.get_template("page.html").render(css=css, **page_rows.context(overview.read(registry)))
 
 
@@ -98,8 +85,3 @@ def _clear_stale(registry: Registry) -> None:
                 registry.storage.delete(status.path)
     except StorageError:
         pass  # the page is written; sweeping is for those who may
-
-
-def _template(name: str) -> str:
-    # importlib.resources reads from a zip on an executor as well as from a checkout
-    return resources.files(_TEMPLATES[name]).joinpath("templates", name).read_text("utf-8")

@@ -7,45 +7,15 @@ import json
 import re
 import subprocess
 import sys
-import zipfile
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from wellformed import WellFormed
 
 from dkeras_core.evaluation.gates import gates
 from dkeras_core.evaluation.metrics import BinaryStatistics
 from dkeras_core.evaluation.report import render
-
-VOID = {"meta", "link", "br", "img", "input", "hr"}
-
-
-class WellFormed(HTMLParser):
-    """Checks that every element is closed in order; keeps texts and the names of elements."""
-
-    def __init__(self, page):
-        super().__init__(convert_charrefs=True)
-        self.open, self.texts, self.tags = [], [], []
-        self.feed(page)
-        self.close()
-        assert not self.open, self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        names = [name for name, _ in attributes]
-        assert len(set(names)) == len(names), (tag, names)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, tag
-
-    def handle_data(self, data):
-        if data.strip() and "style" not in self.open:
-            self.texts.append(" ".join(data.split()))
+from dkeras_core.yarn.package import package
 
 
 def metrics_of(separation, seed=0):
@@ -348,12 +318,7 @@ def test_a_failed_run_says_so(full):
     assert "Run failed" in WellFormed(render({**full, "run": {**full["run"], "status": "failed"}})).texts
 
 
-def test_the_templates_are_read_from_a_zip(full, project_root, tmp_path):
-    package = tmp_path / "dkeras.zip"
-    with zipfile.ZipFile(package, "w") as archive:
-        for path in sorted((project_root / "dkeras_core").rglob("*")):
-            if path.suffix in (".py", ".html", ".css"):
-                archive.write(path, path.relative_to(project_root))
+def test_the_templates_are_read_from_a_zip(full, tmp_path):
     program = (
         "import json, sys; sys.path.insert(0, sys.argv[1])\n"
         "from dkeras_core.evaluation import report\n"
@@ -361,7 +326,7 @@ def test_the_templates_are_read_from_a_zip(full, project_root, tmp_path):
         "sys.stdout.write(report.render(json.load(sys.stdin)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, str(package)],
+        [sys.executable, "-c", program, str(package(tmp_path))],
         input=json.dumps(full),
         capture_output=True,
         text=True,

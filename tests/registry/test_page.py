@@ -1,59 +1,20 @@
-"""The page: complete, self-contained, honest about damage, small for many versions, written in one step."""
+"""The page: complete, self-contained, honest about damage, small for many versions."""
 
-import logging
-import os
 import re
-import secrets
 import subprocess
 import sys
-import threading
-import time
-import zipfile
 from datetime import timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from past import END, Past, checks, usual
+from past import Past, checks, usual
+from wellformed import WellFormed
 
-from dkeras_core.errors import AccessDenied, StorageError
-from dkeras_core.registry import Registry, collect, marks, page, page_figures, page_rows
-from dkeras_core.registry.overview import interval, read_model
-from dkeras_core.registry.page_figures import _place, over_versions
+from dkeras_core.evaluation import pages
+from dkeras_core.registry import Registry, collect, marks, page, page_rows
+from dkeras_core.registry.overview import read_model
 from dkeras_core.storage.local import LocalStorage
-
-VOID = {"meta", "link", "br", "img", "input", "hr"}
-
-
-class WellFormed(HTMLParser):
-    """Checks that every element is closed in order; keeps texts, identifiers and addresses."""
-
-    def __init__(self, html):
-        super().__init__(convert_charrefs=True)
-        self.open, self.texts, self.tags, self.ids, self.addresses = [], [], [], [], []
-        self.feed(html)
-        self.close()
-        assert not self.open, self.open
-        self.text = " ".join(self.texts)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        found = dict(attributes)
-        assert len(found) == len(attributes), (tag, attributes)
-        self.ids += [found["id"]] if "id" in found else []
-        self.addresses += [found[name] for name in ("href", "src", "action") if name in found]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open and self.open.pop() == tag, tag
-
-    def handle_data(self, data):
-        if data.strip() and "style" not in self.open:
-            self.texts.append(" ".join(data.split()))
+from dkeras_core.yarn.package import package
 
 
 @pytest.fixture
@@ -104,9 +65,9 @@ def test_it_asks_for_nothing_and_runs_nothing(html):
 
 
 def test_colours_stand_in_one_place():
-    own = page._template("page.css")
+    own = pages.template("page.css", "dkeras_core.registry")
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b|rgb|hsl", own)
-    assert set(re.findall(r"var\((--[\w-]+)", own)) <= set(re.findall(r"(--[\w-]+)", page._template("report.css")))
+    assert set(re.findall(r"var\((--[\w-]+)", own)) <= set(re.findall(r"(--[\w-]+)", pages.template("report.css")))
 
 
 def test_what_others_wrote_is_text(registry):
@@ -253,169 +214,15 @@ def test_what_the_registry_itself_writes_is_understood(registry, folder):
     assert "versions 1, 2, 4 deleted" in text and "; 3 deleted" in text
 
 
-# pictures
-
-
-def picture(registry, metric="roc_auc"):
-    return over_versions(read_model(registry, "higgs"), metric, END)
-
-
-def test_the_line_of_production_follows_promotions_and_roll_backs(registry):
-    past = Past(registry)
-    for number, auc in ((1, 0.80), (2, 0.84), (3, 0.88)):
-        past.publish(number, 10 - number, auc)
-    past.promote("production", 1, 8.5)
-    past.promote("production", 3, 6.0, applied=False)
-    past.promote("production", 3, 3.0)
-    past.promote("production", 1, 1.0, action="rollback")
-    figure = picture(registry)
-    (path,) = re.findall(r'class="stroke bold c2" d="([^"]+)"', figure.picture)
-    heights = [float(y) for y in re.findall(r"[MV][\d.]* ?([\d.]+)?", path) if y] or None
-    moves = re.findall(r"H([\d.]+)V([\d.]+)", path)
-    start = float(re.match(r"M[\d.]+ ([\d.]+)", path)[1])
-    ys = [start, *(float(y) for _, y in moves)]
-    assert len(moves) == 3 and ys[0] == ys[2] == ys[3] > ys[1], (path, heights)
-    assert [float(x) for x, _ in moves] == sorted(float(x) for x, _ in moves)
-    assert ("production, @1", "0.8000") in figure.facts and ("best, @3", "0.8800") in figure.facts
-
-
-def test_moments_lie_between_the_versions_by_their_time(registry):
-    past = Past(registry)
-    for number, ago in ((1, 10), (2, 8), (3, 4)):
-        past.publish(number, ago)
-    shown = list(reversed(read_model(registry, "higgs").versions))
-    places = [_place(shown, END - timedelta(days=ago), END) for ago in (11, 10, 9, 8, 7, 4, 2, 0)]
-    assert places == pytest.approx([0, 0, 0.5, 1, 1.25, 2, 2.2, 2.4])
-
-
-def test_one_failed_training_does_not_flatten_the_others(registry):
-    past = Past(registry)
-    for number in range(1, 41):
-        past.publish(number, 41 - number, 0.5 if number == 7 else 0.90 + number / 4000)
-    figure = picture(registry)
-    assert figure.caption == "1 far from all others is drawn at the edge."
-    ticks = [float(tick) for tick in re.findall(r'text-anchor="end">([\d.]+)</text>', figure.picture)]
-    assert min(ticks) > 0.88 and len(ticks) >= 3
-
-
-def test_thousands_of_deleted_versions_do_not_swell_the_page(registry, monkeypatch):
-    monkeypatch.setattr(page_figures, "_MOST", 10)
-    monkeypatch.setattr(page_rows, "GONE", 3)
-    past = Past(registry)
-    for number in range(1, 16):
-        past.publish(number, 20 - number)
-    for number in range(1, 13):
-        past.delete(number, 1.0)
-    (points,) = re.findall(r'<path class="points neutral large" d="([^"]+)"', picture(registry).picture)
-    assert points.count("M") == 7 and picture(registry).caption == "5 older ones are left out."
-    text = WellFormed(page.render(registry)).text
-    assert "; 12 deleted" in text and "12 versions, the newest 3 of them" in text
-
-
-def test_the_best_is_the_least_where_less_is_better_and_living(registry):
-    past = Past(registry)
-    for number, auc in ((1, 0.95), (2, 0.90), (3, 0.80)):
-        past.publish(number, 5 - number, auc)
-    past.delete(1, 0.5)
-    figure = picture(registry, "log_loss")
-    assert [name for name, _ in figure.facts] == ["newest, @3", "best, @2"]
-    assert "deleted" in figure.legend and picture(registry, "f1") is None
-
-
 def test_metrics_of_its_own_kind_are_shown_when_no_known_one_is_there(registry, folder):
     registry.publish("other", folder, run_id="r", metrics={"mean_error": 2.5, "rows": 9, "best_threshold": 1, "x": "y"})
     parsed = WellFormed(page.render(registry))
     assert "mean error" in parsed.text and "2.5000" in parsed.text and "best threshold" not in parsed.text
 
 
-def test_intervals(registry):
-    past = Past(registry)
-    past.publish(1, 1.0, 0.9)
-    (summary,) = read_model(registry, "higgs").versions
-
-    def of(metrics):
-        return interval(summary.model_copy(update={"metrics": metrics}), "roc_auc")
-
-    assert of({"roc_auc": 0.9, "intervals": {"roc_auc": [0.88, 0.91]}}) == (0.88, 0.91)
-    assert of({"roc_auc": 0.9, "roc_auc_se": 0.01}) == pytest.approx((0.8804, 0.9196))
-    for odd in ({}, {"roc_auc": 0.9}, {"roc_auc": 0.9, "intervals": 3}, {"intervals": {"roc_auc": [None, 1]}}):
-        assert of(odd) is None
-
-
-# writing
-
-
-def test_it_is_written_beside_the_models_and_read_by_everybody(place, folder):
-    registry = place.registry
-    registry.publish("higgs", folder, run_id="run-1")
-    path = page.write(registry)
-    assert path == f"{place.root}/models/index.html"
-    assert b"1 model, 1 version" in place.storage.read_bytes(path)
-    assert place.storage.status(path).mode & 0o777 == 0o644
-    registry.publish("higgs", folder, run_id="run-2")
-    page.refresh(registry)
-    assert b"1 model, 2 versions" in place.storage.read_bytes(path)
-    assert [status.name for status in place.storage.list(f"{place.root}/models")] == ["higgs", "index.html"]
-    assert registry.models() == ["higgs"]
-
-
-def test_the_later_state_stays_when_two_write_at_once(registry, folder):
-    registry.publish("higgs", folder, run_id="run-1")
-
-    class Slow(LocalStorage):
-        """Between reading and writing, another process publishes and writes the page."""
-
-        def write_atomic(self, path, data, mode=None):
-            if path.endswith("index.html") and registry.versions("higgs") == [1]:
-                registry.publish("higgs", folder, run_id="run-2")
-                page.write(registry)
-            super().write_atomic(path, data, mode)
-
-    path = page.write(Registry(Slow(), registry.layout.root))
-    assert "version 2" in Path(path).read_text()
-
-
-@pytest.mark.parametrize(
-    ("error", "level"),
-    [
-        (AccessDenied("/dkeras/models: permission denied", "Ask."), logging.INFO),
-        (StorageError("the quota is exceeded", "Free space."), logging.WARNING),
-        (ValueError("a defect"), logging.WARNING),
-    ],
-)
-def test_a_page_that_cannot_be_written_is_no_failure(registry, folder, monkeypatch, caplog, error, level):
-    registry.publish("higgs", folder, run_id="run-1")
-
-    def refuse(*arguments, **options):
-        raise error
-
-    monkeypatch.setattr(registry.storage, "write_atomic", refuse, raising=False)
-    with caplog.at_level(logging.INFO):
-        page.refresh(registry)
-    (record,) = (record for record in caplog.records if "page of the models was not written" in record.message)
-    assert record.levelno == level
-    with pytest.raises(type(error)):
-        page.write(registry)
-
-
-def test_what_dead_writers_left_is_swept(registry, folder):
-    registry.publish("higgs", folder, run_id="run-1")
-    base = Path(registry.layout.models())
-    for name, hours in ((".index.html.aa.tmp", 25), (".index.html.bb.tmp", 1), ("notes", 99)):
-        (base / name).write_bytes(b"")
-        os.utime(base / name, (time.time() - 3600 * hours,) * 2)
-    page.write(registry)
-    assert sorted(path.name for path in base.iterdir()) == [".index.html.bb.tmp", "higgs", "index.html", "notes"]
-
-
 @pytest.mark.slow
-def test_the_templates_are_read_from_a_zip(past, html, project_root, tmp_path):
+def test_the_templates_are_read_from_a_zip(past, html, tmp_path):
     """In a job the package is a zip."""
-    package = tmp_path / "dkeras.zip"
-    with zipfile.ZipFile(package, "w") as archive:
-        for path in sorted((project_root / "dkeras_core").rglob("*")):
-            if path.suffix in (".py", ".html", ".css"):
-                archive.write(path, path.relative_to(project_root))
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from dkeras_core.registry import Registry, page\n"
@@ -423,40 +230,7 @@ def test_the_templates_are_read_from_a_zip(past, html, project_root, tmp_path):
         "assert sys.argv[1] in page.__file__, page.__file__\n"
         "sys.stdout.write(page.render(Registry(LocalStorage(), sys.argv[2])))"
     )
-    command = [sys.executable, "-c", program, str(package), past.registry.layout.root]
+    command = [sys.executable, "-c", program, str(package(tmp_path)), past.registry.layout.root]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout) == len(html)  # but for the time of reading
-
-
-@pytest.mark.cluster
-@pytest.mark.slow
-def test_readers_on_hdfs_never_meet_half_a_page(webhdfs, folder):
-    registry = Registry(webhdfs, f"/tmp/registry-{secrets.token_hex(4)}")
-    seen, stop = [], threading.Event()
-    try:
-        registry.publish("higgs", folder, run_id="run-0")
-        path = page.write(registry)
-
-        def poll():
-            while not stop.is_set():
-                seen.append(webhdfs.read_bytes(path))
-
-        reader = threading.Thread(target=poll)
-        reader.start()
-        for i in range(1, 4):
-            registry.publish("higgs", folder, run_id=f"run-{i}")
-            registry.promote("higgs", i, "production")
-            writers = [threading.Thread(target=page.refresh, args=(registry,)) for _ in range(2)]
-            for writer in writers:
-                writer.start()
-            for writer in writers:
-                writer.join(60)
-        stop.set()
-        reader.join(60)
-        assert len(seen) > 5 and all(data.endswith(b"</html>") for data in seen)
-        text = WellFormed(webhdfs.read_bytes(path).decode()).text
-        assert "production version 3" in text and "1 model, 4 versions" in text
-    finally:
-        stop.set()
-        webhdfs.delete(registry.layout.root, recursive=True)
