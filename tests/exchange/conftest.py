@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ import pytest
 from dkeras_core import rules
 from dkeras_core.exchange import Client, ParameterServer, new_secret
 from dkeras_core.exchange.joining import join
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SECRET = new_secret()
 N = 1000
@@ -95,5 +99,39 @@ def eventually():
         while not condition():
             assert time.monotonic() < end, "did not happen in time"
             time.sleep(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def background():
+    """background(call) -> a function that waits for its result, or raises what it raised."""
+    from meeting import together
+
+    def start(call):
+        results = []
+        thread = threading.Thread(target=lambda: results.extend(together(call)))
+        thread.start()
+
+        def result(seconds=5.0):
+            thread.join(seconds)
+            assert not thread.is_alive(), "still waits"
+            if isinstance(results[0], Exception):
+                raise results[0]
+            return results[0]
+
+        result.waits = thread.is_alive
+        return result
+
+    return start
+
+
+@pytest.fixture
+def waiting(eventually):
+    """waiting(server, worker, part): wait until that worker has brought its message of that shard."""
+
+    def wait(server, worker, part=None):
+        meeting = server._run.rounds
+        eventually(lambda: worker in meeting._deposits and part in (None, meeting._part))
 
     return wait

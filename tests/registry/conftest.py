@@ -45,6 +45,16 @@ def folder(tmp_path):
 
 
 @pytest.fixture
+def small(tmp_path):
+    """A version of two little files, for tests that publish many times."""
+    folder = tmp_path / "small"
+    (folder / "variables").mkdir(parents=True)
+    (folder / "model.keras").write_bytes(b"weights" * 100)
+    (folder / "variables/data").write_bytes(b"more weights")
+    return folder
+
+
+@pytest.fixture
 def shell(tmp_path, folder, capsys, monkeypatch):
     """``dkeras models`` on a local registry: two versions of higgs, of which 1 is production.
 

@@ -18,15 +18,6 @@ CROWD = Path(__file__).with_name("crowd.py")
 
 
 @pytest.fixture
-def small(tmp_path):
-    folder = tmp_path / "small"
-    (folder / "variables").mkdir(parents=True)
-    (folder / "model.keras").write_bytes(b"weights" * 100)
-    (folder / "variables/data").write_bytes(b"more weights")
-    return folder
-
-
-@pytest.fixture
 def crowd(place, small, project_root):
     """Starts processes of crowd.py; those that a failed test leaves are killed."""
     started = []

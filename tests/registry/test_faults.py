@@ -150,15 +150,6 @@ def impatient(monkeypatch):
     monkeypatch.setattr(publishing, "ADOPT", 0.2)
 
 
-@pytest.fixture
-def small(tmp_path):
-    folder = tmp_path / "small"
-    (folder / "variables").mkdir(parents=True)
-    (folder / "model.keras").write_bytes(b"weights" * 100)
-    (folder / "variables/data").write_bytes(b"more weights")
-    return folder
-
-
 def attempt(change: Change, storage: FaultyStorage, root: str, small: Path) -> None:
     """Run the change in a process that may die of it; only errors that people can read may come out."""
     with contextlib.suppress(DkerasError, Killed):
