@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 ALIASED = ("promote", "rollback")
 MARKED = ("archive", "restore", "tag")
-_ID = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"
+ID = r"^\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}$"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _READERS, _AT_ONCE = 16, 64
 
@@ -78,7 +78,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     format: int = FORMAT
-    id: str = Field(default_factory=new_id, pattern=_ID)
+    id: str = Field(default_factory=new_id, pattern=ID)
     action: Literal["promote", "rollback", "archive", "restore", "tag", "delete"]
     name: str
     alias: str | None = None

@@ -78,6 +78,14 @@ def run(
         return _Examination(registry, version, current, settings, progress or (lambda _: None), Path(temporary)).run()
 
 
+def integrity(registry: Registry, version: Version, progress: Progress) -> Check:
+    """Make the first of the checks alone."""
+    with tempfile.TemporaryDirectory(prefix="dkeras-promotion-") as temporary:
+        examination = _Examination(registry, version, None, None, progress, Path(temporary))
+        progress(f"reading and hashing {version}")
+        return examination.integrity()
+
+
 class _Examination:
     """The checks of one version, and what they share: its files on this machine, and the scores of both versions."""
 
@@ -90,7 +98,7 @@ class _Examination:
 
     def run(self) -> list[Check]:
         self.progress(f"reading and hashing {self.version}")
-        integrity = self._integrity()
+        integrity = self.integrity()
         if not integrity.passed:
             return [integrity, *(Check(name, False, "not tried: the version is damaged") for name in NAMES[1:])]
         manifest = read_manifest(LocalStorage(), str(self.folder))
@@ -107,7 +115,7 @@ class _Examination:
             *self._compared(pipeline, settings, manifest, (damaged, pipeline, rows, mine, theirs)),
         ]
 
-    def _integrity(self) -> Check:
+    def integrity(self) -> Check:
         found = _fetched(self.version, self.folder)
         if found:
             return Check("integrity", False, "; ".join(found), {"problems": found})

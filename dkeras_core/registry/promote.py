@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from dkeras_core.errors import Conflict, RegistryError
+from dkeras_core.errors import Conflict, DkerasError, RegistryError
 from dkeras_core.registry import audit, names
 from dkeras_core.registry.change import commit
 from dkeras_core.registry.pointer import Pointer
@@ -22,6 +23,9 @@ class AnyVersion:
 ANY: Final = AnyVersion()
 """As ``expected``: whatever the alias names when the promotion begins."""
 
+Expected = int | str | Pointer | AnyVersion | None
+"""What a caller believes that an alias holds: a version, the id of an entry of the audit, a pointer, or nothing."""
+
 
 def promote(
     registry: Registry,
@@ -29,7 +33,7 @@ def promote(
     number: int,
     alias: str,
     *,
-    expected: int | Pointer | AnyVersion | None = ANY,
+    expected: Expected = ANY,
     digest: str | None = None,
     reason: str | None = None,
     forced: bool = False,
@@ -40,7 +44,7 @@ def promote(
     before = _current(registry, name, alias)
     if before is not None and before.number == number and before.entry is not None:
         return audit.read(registry, name, before.entry)
-    expect(name, alias, before, expected)
+    expect(registry, name, alias, before, expected)
     entry = audit.Entry(
         id=audit.new_id(before.entry if before else None),
         action="promote",
@@ -62,7 +66,7 @@ def rollback(
     alias: str,
     *,
     to: int | None = None,
-    expected: int | Pointer | AnyVersion | None = ANY,
+    expected: Expected = ANY,
     reason: str | None = None,
     **timing: float,
 ) -> audit.Entry:
@@ -70,7 +74,7 @@ def rollback(
     before = _current(registry, name, alias)
     if to is not None and before is not None and before.number == to and before.entry is not None:
         return audit.read(registry, name, before.entry)
-    expect(name, alias, before, expected)
+    expect(registry, name, alias, before, expected)
     target = _earlier(registry, name, alias, before, to)
     entry = audit.Entry(
         id=audit.new_id(before.entry if before else None),
@@ -95,16 +99,26 @@ def _current(registry: Registry, name: str, alias: str) -> Pointer | None:
     return registry.pointer(name, names.alias_name(alias))
 
 
-def expect(name: str, alias: str, there: Pointer | None, expected: int | Pointer | AnyVersion | None) -> None:
-    """Raise Conflict when an alias does not hold what the caller believes.
+def holds(there: Pointer | None, expected: Expected) -> bool:
+    """Tell whether an alias holds what the caller believes.
 
-    A pointer is believed with its entry: an alias that was moved, and moved back, is not the one that was looked at.
+    An entry, and a pointer with its entry, is that very state: an alias that was moved and moved back has another one.
     """
-    whole = isinstance(expected, Pointer)
-    number = there.number if there else None
-    if expected is ANY or (there if whole else number) == expected:
+    if expected is ANY:
+        return True
+    if isinstance(expected, Pointer):
+        return there == expected
+    if isinstance(expected, str):
+        return there is not None and there.entry == expected
+    return (there.number if there else None) == expected
+
+
+def expect(registry: Registry, name: str, alias: str, there: Pointer | None, expected: Expected) -> None:
+    """Raise Conflict when an alias does not hold what the caller believes."""
+    if holds(there, expected):
         return
-    believed = expected.number if whole else expected
+    number = there.number if there else None
+    believed = _number(registry, name, expected)
     says = f"names version {number}" if there else "names no version"
     if number == believed:
         said = f"was moved meanwhile, and {says} again"
@@ -113,6 +127,16 @@ def expect(name: str, alias: str, there: Pointer | None, expected: int | Pointer
     raise Conflict(
         f"{alias} of {name} {said}; nothing was done", "Look at it (dkeras models history), and decide anew."
     )
+
+
+def _number(registry: Registry, name: str, expected: Expected) -> int | str | None:
+    """Return the version that is meant, an entry's id where there is no such entry."""
+    if isinstance(expected, Pointer):
+        return expected.number
+    if isinstance(expected, str):
+        with contextlib.suppress(DkerasError):
+            return audit.read(registry, name, expected).version
+    return expected
 
 
 def _digest(registry: Registry, name: str, number: int, wanted: str | None, since: str) -> str:

@@ -15,10 +15,11 @@ from dkeras_core.registry import marks, names, permissions
 from dkeras_core.registry.audit import Entry
 from dkeras_core.registry.checks import Check
 from dkeras_core.registry.pointer import Pointer
-from dkeras_core.registry.promote import ANY, AnyVersion, expect
+from dkeras_core.registry.promote import ANY, AnyVersion, Expected, expect
 from dkeras_core.registry.registry import Registry, Version
+from dkeras_core.registry.verdict import Verdict
 
-__all__ = ["Check", "PromotionSettings", "promote_checked", "run_checks"]
+__all__ = ["Check", "PromotionSettings", "Verdict", "promote_checked", "run_checks"]
 
 
 def run_checks(
@@ -26,11 +27,17 @@ def run_checks(
     version: Version,
     alias: str,
     *,
+    there: Pointer | AnyVersion | None = ANY,
     settings: PromotionSettings | None = None,
     progress: Callable[[str], None] | None = None,
-) -> list[Check]:
-    """Make the checks of a promotion, and change nothing. Parameters as ``promote_checked``."""
-    return checking.run(registry, version, registry.alias(version.name, alias), settings, progress)
+) -> Verdict:
+    """Make the checks of a promotion, and change nothing; ``promote_checked`` takes the verdict.
+
+    Parameters as there; ``there`` is what the alias holds, read now unless given.
+    """
+    there = registry.pointer(version.name, names.alias_name(alias)) if there is ANY else there
+    checks = checking.run(registry, version, there.number if there else None, settings, progress)
+    return Verdict.of(version, alias, there, checks)
 
 
 def promote_checked(
@@ -38,7 +45,8 @@ def promote_checked(
     version: Version,
     alias: str,
     *,
-    expected: int | Pointer | AnyVersion | None = ANY,
+    expected: Expected = ANY,
+    verdict: Verdict | None = None,
     settings: PromotionSettings | None = None,
     force_reason: str | None = None,
     reason: str | None = None,
@@ -48,8 +56,11 @@ def promote_checked(
 
     Parameters
     ----------
-    expected : int, Pointer, None or ANY
-        What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment.
+    expected : int, str, Pointer, None or ANY
+        What the caller believes that the alias names now (None: nothing), as ``Registry.promote`` takes it. ANY: what
+        it names at this moment.
+    verdict : Verdict, optional
+        Of ``run_checks``. When it stands (verdict.py), only the files are read again; the audit says that it was taken.
     settings : PromotionSettings, optional
         Default: section ``registry.promotion`` of the version's own pipeline file.
     force_reason : str, optional
@@ -85,8 +96,10 @@ def promote_checked(
     current = there.number if there else None
     if current == version.number:
         return registry.promote(version.name, version.number, alias, expected=there), []
-    expect(version.name, alias, there, expected)
-    checks = checking.run(registry, version, current, settings, progress)
+    expect(registry, version.name, alias, there, expected)
+    say = progress or (lambda _: None)
+    checks = _taken_over(registry, version, alias, there, verdict if settings is None else None, say)
+    checks = checks or checking.run(registry, version, current, settings, progress)
     failed = [check for check in checks if not check.passed]
     if any(check.name == "integrity" for check in failed):
         raise RegistryError(f"{version} [{version.path}] is damaged: {checks[0].message}", "Promote another version.")
@@ -108,3 +121,21 @@ def promote_checked(
         checks=[check.to_json() for check in checks],
     )
     return entry, checks
+
+
+def _taken_over(
+    registry: Registry,
+    version: Version,
+    alias: str,
+    there: Pointer | None,
+    verdict: Verdict | None,
+    say: Callable[[str], None],
+) -> list[Check]:
+    """Return the checks of a verdict that stands, and nothing when they have to be made."""
+    if verdict is None:
+        return []
+    if stale := verdict.stale(version, alias, there):
+        say(f"checking again: {stale}")
+        return []
+    integrity = checking.integrity(registry, version, say)
+    return verdict.taken_over(integrity) if integrity.detail.get("digest") in (None, verdict.digest) else []

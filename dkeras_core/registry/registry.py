@@ -16,7 +16,7 @@ from dkeras_core.registry.audit import Entry, Event, history
 from dkeras_core.registry.catalog import tombstone
 from dkeras_core.registry.manifest import Lineage, Manifest
 from dkeras_core.registry.pointer import Pointer
-from dkeras_core.registry.promote import ANY, AnyVersion, promote, rollback
+from dkeras_core.registry.promote import ANY, Expected, promote, rollback
 from dkeras_core.registry.publish import publish
 from dkeras_core.registry.verify import manifest_digest, problems, read_manifest
 from dkeras_core.storage.base import Storage
@@ -159,7 +159,7 @@ class Registry:
         number: int,
         alias: str,
         *,
-        expected: int | Pointer | AnyVersion | None = ANY,
+        expected: Expected = ANY,
         digest: str | None = None,
         reason: str | None = None,
         forced: bool = False,
@@ -172,9 +172,10 @@ class Registry:
         ----------
         number : int
             The version. Archived and deleted ones are refused.
-        expected : int, Pointer, None or ANY
-            What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment. A
-            pointer (``pointer``) is that very state: who moved the alias away and back has changed it.
+        expected : int, str, Pointer, None or ANY
+            What the caller believes that the alias names now (None: nothing). ANY: what it names at this moment. The id
+            of an entry of the audit, and a pointer (``pointer``), are that very state: who moved the alias away and
+            back has changed it.
         digest : str, optional
             SHA-256 (hex) that the version's manifest must have: what was checked is what is promoted.
         reason, forced, checks
@@ -206,7 +207,7 @@ class Registry:
         alias: str,
         *,
         to: int | None = None,
-        expected: int | Pointer | AnyVersion | None = ANY,
+        expected: Expected = ANY,
         reason: str | None = None,
         **timing: float,
     ) -> Entry:

@@ -94,6 +94,37 @@ def test_another_version_than_expected_is_a_conflict_before_anything_is_done(she
     assert shell(*command, "--expect", "seven")[0] == 2
 
 
+@pytest.mark.parametrize("command", [["promote", "higgs@2", "production"], ["rollback", "higgs@production"]])
+def test_who_decided_on_an_entry_of_the_audit_is_told_of_away_and_back(shell, gates, folder, command):
+    for number in (3, 4):
+        shell.registry.publish("higgs", folder, run_id=f"run-{number}")
+        shell.registry.promote("higgs", number, "production")
+    seen = shell.registry.pointer("higgs", "production").entry
+    shell.registry.promote("higgs", 2, "production")
+    shell.registry.rollback("higgs", "production")
+    code, _, err = shell(*command, "--expect", seen)
+    assert code == 9 and f"is 4, not what {seen} made it: rollback by" in err and not gates["runs"]
+    assert shell(*command, "--expect", "4")[0] == 0, "the number alone says nothing of that"
+    there = shell.registry.pointer("higgs", "production").entry
+    assert shell("rollback", "higgs@production", "--expect", there)[0] == 0
+    assert shell(*command, "--expect", f"{seen[:-8]}00000000")[0] == 9, "no such entry"
+
+
+def test_a_dry_run_says_what_it_was_decided_on_and_its_verdict_spares_the_checks(shell, gates, monkeypatch, tmp_path):
+    monkeypatch.setattr(checking, "NAMES", ("integrity", "comparison"))
+    looked = ["promote", "higgs@2", "production", "--dry-run", "--json"]
+    assert json.loads(shell(*looked[:2], "staging", *looked[3:])[1])["expect"] == "none"
+    found = json.loads(shell(*looked)[1])
+    assert found["expect"] == shell.registry.pointer("higgs", "production").entry
+    file = tmp_path / "looked.json"
+    file.write_text(json.dumps(found))
+    assert gates["runs"] == 2
+    code, out, _ = shell("promote", "higgs@2", "production", "--verdict", str(file), "--expect", found["expect"])
+    assert code == 0 and gates["runs"] == 2 and "against 0.92 (checked " in " ".join(out.split()), out
+    file.write_text("{}")
+    assert shell("promote", "higgs@1", "production", "--verdict", str(file))[0] == 2
+
+
 def test_a_retry_of_the_same_line_is_a_success(shell, gates):
     """Whoever runs it was killed after the change, and begins again with what was believed at first."""
     again = ["promote", "higgs@2", "production", "--expect", "1"]

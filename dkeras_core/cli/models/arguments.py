@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dkeras_core.cli.models import completion
 from dkeras_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dkeras_core.registry.pointer import Pointer
 
 DEFAULT_ROOT = "/dkeras"
 
@@ -22,8 +25,9 @@ Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why: the audit
 Expect = Annotated[
     str | None,
     typer.Option(
-        metavar="N|none",
-        help="The version that you believe the alias names now; another one there: nothing changes, exit code 9.",
+        metavar="N|ENTRY|none",
+        help="What you believe that the alias holds now: a version, or the audit entry that put it there, which tells "
+        "away-and-back, too. Something else there: nothing changes, exit code 9.",
     ),
 ]
 
@@ -62,14 +66,23 @@ _AGE = re.compile(r"(\d+)\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def expected(text: str | None, there: int | None) -> int | None:
-    """Return what ``--expect`` says, without it the number that was shown; ConfigError when it is none."""
+def expected(text: str | None, there: Pointer | None) -> int | str | Pointer | None:
+    """Return what ``--expect`` says: a version, an audit entry or nothing; without it what was shown.
+
+    ConfigError when it is none of these.
+    """
+    from dkeras_core.registry import audit
+
     if text is None:
         return there
     if text.lower() == "none":
         return None
+    if re.fullmatch(audit.ID, text):
+        return text
     if not re.fullmatch(r"[1-9][0-9]{0,17}", text):
-        raise ConfigError(f"--expect {text!r} is no version's number", "Write a number, or none.")
+        raise ConfigError(
+            f"--expect {text!r} is neither a version's number nor an entry of the audit", "Write one of them, or none."
+        )
     return int(text)
 
 

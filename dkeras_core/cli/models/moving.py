@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from dkeras_core.registry import Registry, Version
     from dkeras_core.registry.audit import Entry
     from dkeras_core.registry.pointer import Pointer
+    from dkeras_core.registry.promote import Expected
 
 SUMMED_UP = ("roc_auc", "log_loss")
 
@@ -48,6 +50,14 @@ def promote(
         typer.Option(metavar="REASON", help="Promote although a check fails; the audit keeps why."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Run the checks, change nothing.")] = False,
+    verdict: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What --dry-run --json printed: unless something changed, or it is an hour old, only the files are "
+            "checked again.",
+        ),
+    ] = None,
     yes: Yes = False,
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,
@@ -62,6 +72,7 @@ def promote(
     Example: dkeras models promote higgs@7 production --expect 5
     """
     from dkeras_core.registry import names, permissions, promotion
+    from dkeras_core.registry.verdict import Verdict
 
     registry = reference.open_registry(root)
     version = reference.find_one(registry, model)
@@ -70,15 +81,18 @@ def promote(
         raise ConfigError("--force wants a reason", 'Write --force "why this version is taken all the same".')
     pointer = registry.pointer(version.name, alias)
     there = pointer.number if pointer else None
-    believed = expected(expect, there)
+    believed = expected(expect, pointer)
+    known = Verdict.read(verdict) if verdict else None
     if there != version.number:
         _compare(registry, version.name, alias, believed, pointer)
     if dry_run:
         with asking.working(f"checking {version}") as say:
-            checks = promotion.run_checks(registry, version, alias, progress=say)
+            found = promotion.run_checks(registry, version, alias, there=pointer, progress=say)
+        checks = found.checks
         passed = all(check.passed for check in checks)
         if as_json:
-            tables.print_json(_outcome(version, alias, there, False, checks=checks))
+            more = {"expect": _expectation(pointer), "verdict": found.to_json()}
+            tables.print_json({**_outcome(version, alias, there, False, checks=checks), **more})
         else:
             show_checks(checks)
             if passed:
@@ -99,7 +113,14 @@ def promote(
     try:
         with terminable(), asking.working(f"checking {version}") as say, _watched(registry, version.name, alias):
             entry, checks = promotion.promote_checked(
-                registry, version, alias, expected=pointer, force_reason=force, reason=reason, progress=say
+                registry,
+                version,
+                alias,
+                expected=pointer,
+                verdict=known,
+                force_reason=force,
+                reason=reason,
+                progress=say,
             )
     except GateFailed as error:
         checks = error.checks
@@ -146,7 +167,7 @@ def rollback(
         others = ", ".join(registry.aliases(name)) or "none"
         raise RegistryError(f"{name} has no alias {alias!r}", f"Its aliases: {others}.")
     there = pointer.number
-    believed = expected(expect, there)
+    believed = expected(expect, pointer)
     if to == there:
         if as_json:
             tables.print_json(_outcome(registry.version(name, to), alias, there, False))
@@ -181,14 +202,16 @@ def show_checks(checks: list) -> None:
     tables.checks((tables.GOOD if check.passed else tables.BAD, check.name, check.message, None) for check in checks)
 
 
-def _compare(registry: Registry, name: str, alias: str, believed: int | None, pointer: Pointer | None) -> None:
+def _compare(registry: Registry, name: str, alias: str, believed: Expected, pointer: Pointer | None) -> None:
     """Conflict when the alias is not what the user believes; the change itself compares again, under its lease."""
     from dkeras_core.registry import audit
+    from dkeras_core.registry.promote import holds
 
-    there = pointer.number if pointer else None
-    if believed == there:
+    if holds(pointer, believed):
         return
-    said = f"{name}@{alias} is {there or 'not there'}, not {believed or 'none'}"
+    there = pointer.number if pointer else None
+    meant = f"what {believed} made it" if isinstance(believed, str) else believed or "none"
+    said = f"{name}@{alias} is {there or 'not there'}, not {meant}"
     if pointer and pointer.entry:
         with contextlib.suppress(DkerasError):
             entry = audit.read(registry, name, pointer.entry)
@@ -231,6 +254,11 @@ def _outcome(
         "checks": [check.to_json() for check in checks],
         "entry": entry.model_dump(mode="json") if entry else None,
     }
+
+
+def _expectation(pointer: Pointer | None) -> str:
+    """Return what --expect takes to mean this very state of an alias."""
+    return str(pointer.entry or pointer.number) if pointer else "none"
 
 
 def _done(entry: Entry) -> None:

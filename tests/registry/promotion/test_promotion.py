@@ -160,6 +160,6 @@ def test_promoting_what_is_there_already_changes_nothing(toy):
 def test_checks_alone_change_nothing(toy):
     promote_checked(toy.registry, toy.publish(), "production")
     worse = toy.publish(BAD)
-    found = run_checks(toy.registry, worse, "production", settings=PromotionSettings(max_drop=1.0))
+    found = run_checks(toy.registry, worse, "production", settings=PromotionSettings(max_drop=1.0)).checks
     assert [check.name for check in found if not check.passed] == ["significance"]
     assert toy.registry.aliases("toy") == {"production": 1} and len(toy.registry.history("toy")) == 1
