@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-sys.path.insert(0, str(ROOT / "tests/shared"))  # modules that several rooms use
+sys.path.insert(0, str(ROOT / "tests/shared"))  # modules that test files import
 
 # A test run that a shell started in the background ignores SIGINT, and so would every process that a test starts and
 # means to interrupt.

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from meeting import together
 
 from dkeras_core import rules
 from dkeras_core.exchange import Client, ParameterServer, new_secret
 from dkeras_core.exchange.joining import join
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 SECRET = new_secret()
 N = 1000
@@ -106,7 +103,6 @@ def eventually():
 @pytest.fixture
 def background():
     """background(call) -> a function that waits for its result, or raises what it raised."""
-    from meeting import together
 
     def start(call):
         results = []

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_faults import explained, tidy
+from sound import explained, tidy
 
 pytestmark = [
     pytest.mark.cluster,

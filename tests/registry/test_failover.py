@@ -5,7 +5,7 @@ import time
 
 import pytest
 from pair import pair
-from test_faults import explained, tidy
+from sound import explained, tidy
 
 from dkeras_core.registry import Registry
 from dkeras_core.storage import open_storage
