@@ -6,12 +6,15 @@ has ``<home>/nodemanager-<i>/conf``.
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 
 from dkeras_core.singlenode.home import Home
 from dkeras_core.singlenode.jars import DEPLOY
 
 FILES = ("core-site.xml", "hdfs-site.xml", "yarn-site.xml", "capacity-scheduler.xml")
+NODE_RECOVERY = platform.machine() == "x86_64"
+"""A NodeManager remembers in LevelDB alone, whose jar has no library for other machines."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,6 @@ def write(home: Home, ports: dict[str, int], resources: NodeResources, *, nodema
     for name in FILES:
         text = templates.get_template(f"{name}.j2").render(
             home=home.root, folder=folder, ports=ports, nodemanager=nodemanager,
-            memory_mb=resources.memory_mb, vcores=resources.vcores,
+            memory_mb=resources.memory_mb, vcores=resources.vcores, node_recovery=NODE_RECOVERY,
         )  # fmt: skip
         (folder / "conf" / name).write_text(text)

@@ -61,6 +61,11 @@ class Home:
     def datanode(self) -> Path:
         return self.root / "datanode"
 
+    @property
+    def applications(self) -> Path:
+        """What the ResourceManager would recover after a crash."""
+        return self.root / "resourcemanager"
+
     def temporary(self, daemon: str) -> Path:
         """Temporary files of a daemon, removed when it starts."""
         return self.root / "tmp" / daemon

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dkeras_core.errors import ClusterError
 from dkeras_core.singlenode import configuration, daemons, health, host, ports, processes
-from dkeras_core.singlenode.daemons import NAMENODE, Daemon
+from dkeras_core.singlenode.daemons import NAMENODE, RESOURCEMANAGER, Daemon
 from dkeras_core.singlenode.home import Home, Started, State
 from dkeras_core.singlenode.jars import PROJECT_ROOT, Jars, ensure_jars
 from dkeras_core.singlenode.java import Java, find_java
@@ -24,7 +24,7 @@ DEFAULT_HOME = PROJECT_ROOT / "build" / "cluster"
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 #: A NodeManager leaves the cluster and ends its containers at once, but then waits for the deletions of old logs it
-#: has planned, a week ahead. It keeps nothing that a hard end could damage.
+#: has planned, a week ahead. What it remembers is in a database with a journal, which a hard end does not damage.
 NODEMANAGER_STOP_SECONDS = 3.0
 CONTAINER_STOP_SECONDS = 3.0
 LOCK_SECONDS = 300.0
@@ -224,6 +224,10 @@ class SingleNode:
         self.container_logs.mkdir(parents=True, exist_ok=True)
         # Of a NodeManager that crashed: the ResourceManager writes its containers off, but they run on.
         self._end_containers(daemon.name for daemon in missing)
+        nodes = [name for name in daemons.running(self._home) if name.startswith("nodemanager-")]
+        if RESOURCEMANAGER in missing and not nodes:
+            # No container lives, yet an application recovered would pass for alive until its master is missed.
+            shutil.rmtree(self._home.applications, ignore_errors=True)
         # HDFS last: the first time it must be formatted, and meanwhile the others load their classes.
         for daemon in sorted(missing, key=lambda daemon: daemon.name.endswith("node")):
             if daemon == NAMENODE and not self._home.namenode.is_dir():

@@ -4,7 +4,7 @@ import pytest
 
 from dkeras_core.errors import ClusterError
 from dkeras_core.singlenode import daemons
-from dkeras_core.singlenode.configuration import NodeResources, node_resources, write
+from dkeras_core.singlenode.configuration import NODE_RECOVERY, NodeResources, node_resources, write
 from dkeras_core.singlenode.home import Home
 
 
@@ -59,6 +59,13 @@ def test_node_has_its_own_folder_and_shares_the_logs(written):
     assert yarn["yarn.nodemanager.log-dirs"] == str(home.container_logs)
     assert yarn["yarn.nodemanager.resource.memory-mb"] == "10240"
     assert yarn["yarn.scheduler.maximum-allocation-mb"] == "10240"
+
+
+def test_what_is_remembered_stands_in_the_home(written):
+    client, node, home, _ = written
+    assert client["yarn-site.xml"]["yarn.resourcemanager.fs.state-store.uri"] == f"file://{home.applications}"
+    recovered = node["yarn-site.xml"].get("yarn.nodemanager.recovery.dir")
+    assert recovered == (f"{home.folder('nodemanager-2')}/recovery" if NODE_RECOVERY else None)
 
 
 def test_memory_is_enforced_and_the_environment_is_clean(written):
