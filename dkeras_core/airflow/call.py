@@ -17,6 +17,8 @@ from dkeras_core import errors
 from dkeras_core.errors import ConfigError, DkerasError
 
 _DEFAULT = Path(__file__).resolve().parents[2] / "build/venv/bin/dkeras"
+_STOP_SECONDS = 20.0
+_ASK_SECONDS = 2.0
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -63,11 +65,13 @@ class Call:
         return self
 
     def __exit__(self, *_) -> None:
-        self.stop(20.0)
+        self.stop(_STOP_SECONDS)
         self._files.close()
 
-    def result(self, say: Callable[[str], None]) -> dict:
+    def result(self, say: Callable[[str], None], unwanted: Callable[[], bool] = lambda: False) -> dict | None:
         """Wait for the end, passing on what it says line by line; return its JSON object.
+
+        ``unwanted`` is asked every 2 s; when it says yes the call is ended, and the answer is None.
 
         Raises
         ------
@@ -75,8 +79,13 @@ class Call:
             What the command has ended with, as the class that its exit status stands for.
         """
         lines: list[str] = []
-        ended = False
+        ended, due = False, 0.0
         while not ended:
+            if time.monotonic() >= due:
+                if unwanted():
+                    self.stop(_STOP_SECONDS)
+                    return None
+                due = time.monotonic() + _ASK_SECONDS
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
             ended = self._process.poll() is not None

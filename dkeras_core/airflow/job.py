@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +13,13 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowTaskTimeout,
     TaskDeferralError,
     TaskDeferralTimeout,
 )
 
-from dkeras_core.airflow import links, reaper, tags, trigger
+from dkeras_core.airflow import links, pause, reaper, tags, trigger
 from dkeras_core.airflow.call import Call
 from dkeras_core.airflow.trigger import ApplicationTrigger
 from dkeras_core.airflow.work import Work
@@ -57,8 +58,10 @@ class DkerasJobOperator(BaseOperator):
         Work again in a run that is published already.
     poll : float
         Seconds between two looks at the application.
+    on_pause : {"kill", "leave"}
+        What pausing the DAG does to the application. When the DAG goes on, the same try submits anew.
 
-    ``execution_timeout`` counts from the start of a try, waiting included.
+    ``execution_timeout`` counts from the start of a try, waiting included; anew after a pause.
     """
 
     template_fields: Sequence[str] = ("pipeline", "steps", "run", "overrides", "queue_name", "data", "again")
@@ -76,14 +79,18 @@ class DkerasJobOperator(BaseOperator):
         data: str | None = None,
         again: bool | str = False,
         poll: float = trigger.POLL,
+        on_pause: str = pause.KILL,
         **settings: Any,
     ):
         super().__init__(**settings)
+        pause.check(on_pause)
         self.pipeline, self.steps, self.run, self.overrides = pipeline, steps, run, overrides
         self.queue_name, self.data, self.again, self.poll = queue_name, data, again, poll
+        self.on_pause = on_pause
         self._work: Work | None = None
         self._call: Call | None = None
         self._killed = False
+        self._since: float | None = None  # Unix time at which execution_timeout begins, when not at the try's start
 
     def execute(self, context) -> dict:
         """Find what earlier tries have left, submit where nothing is, and wait in the triggerer."""
@@ -93,10 +100,13 @@ class DkerasJobOperator(BaseOperator):
         except DkerasError as error:
             raise self._failure(context, error) from error
 
-    def execute_complete(self, context, event: dict[str, str], adopted: bool = False) -> dict:
+    def execute_complete(
+        self, context, event: dict[str, str], adopted: bool = False, since: float | None = None
+    ) -> dict:
         """Go on when the trigger has fired: the truth is in HDFS."""
         try:
             self._begin(context)
+            self._since = since
             return self._complete(context, event, adopted)
         except DkerasError as error:
             raise self._failure(context, error) from error
@@ -152,10 +162,14 @@ class DkerasJobOperator(BaseOperator):
         owner = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "index": ti.map_index}
         work.own({"airflow": reaper.this_airflow(), **owner})
         with Call(self._arguments()) as self._call:
-            answer = self._call.result(self.log.info)
+            answer = self._call.result(self.log.info, unwanted=lambda: self._paused(ti))
         self._call = None
         if self._killed:
             raise AirflowException("ended while submitting")
+        if answer is None:
+            self.log.info("the DAG is paused: the submission is taken back, and begins anew when the DAG goes on")
+            work.end(self.log.warning)
+            raise AirflowRescheduleException(datetime.now(UTC))
         self._wait(context, answer["application"], adopted=answer["adopted"])
 
     def _wait(self, context, application: str, *, adopted: bool) -> NoReturn:
@@ -165,14 +179,21 @@ class DkerasJobOperator(BaseOperator):
         links.push(ti, shown)
         self.log.info("run %s, %s: %s %s", work.run, ", ".join(work.steps), application, shown[links.YarnLink.name])
         self._end_unless_wanted(ti)
-        limit = self.execution_timeout
-        deadline = ti.start_date.timestamp() + limit.total_seconds() if limit else None
+        limit, since = self.execution_timeout, self._since or ti.start_date.timestamp()
+        deadline = since + limit.total_seconds() if limit else None
         self.defer(
-            trigger=ApplicationTrigger(application, work.run, work.root, deadline, self.poll),
+            trigger=ApplicationTrigger(application, work.run, work.root, deadline, self.poll, self.on_pause),
             method_name="execute_complete",
-            kwargs={"adopted": adopted},
+            kwargs={"adopted": adopted, "since": since},
             timeout=max(limit, timedelta(0)) + _GRACE if limit else None,
         )
+
+    def _paused(self, ti) -> bool:
+        try:
+            return self.on_pause == pause.KILL and ti.get_dag(ti.dag_id).is_paused
+        except Exception as error:  # whatever it is, the submission goes on
+            self.log.warning("whether the DAG is paused is not known: %s", error)
+            return False
 
     def _end_unless_wanted(self, ti) -> None:
         """Look whether somebody has acted on the task meanwhile: Airflow then refuses to defer it and calls nothing."""
@@ -203,6 +224,10 @@ class DkerasJobOperator(BaseOperator):
                 self._wait(context, there.id, adopted=True)
             if result := work.finished():
                 return self._summary(context, result)
+            if event["end"] == trigger.PAUSED:
+                self.log.info("%s was ended because the DAG was paused; submitting anew", application)
+                self._since = time.time()
+                self._submit(context)
             if adopted and view.app is not None and view.app.state == "KILLED":
                 self.log.info("%s was killed for an earlier try; submitting anew", application)
                 self._submit(context)

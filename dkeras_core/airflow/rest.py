@@ -45,6 +45,9 @@ class Rest:
         """Return all DAGs by id."""
         return {dag["dag_id"]: dag for dag in self._ask("GET", "/dags", params={"limit": 1000})["dags"]}
 
+    def dag(self, dag: str) -> dict[str, Any]:
+        return self._ask("GET", f"/dags/{dag}")
+
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the DAG files that could not be read, each with its stack trace."""
         return self._ask("GET", "/importErrors")["import_errors"]

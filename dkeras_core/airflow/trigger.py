@@ -19,6 +19,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from dkeras_core.airflow.pause import KILL, Pause
 from dkeras_core.airflow.telling import Telling
 from dkeras_core.cli import place
 from dkeras_core.errors import ClusterError, DkerasError
@@ -26,7 +27,7 @@ from dkeras_core.paths import Layout
 from dkeras_core.yarn.follow import Watch
 
 POLL = 2.0
-ENDED, TIMEOUT, SILENT = "ended", "timeout", "silent"
+ENDED, TIMEOUT, SILENT, PAUSED = "ended", "timeout", "silent", "paused"
 _KILL_DEADLINE = 25.0  # Airflow gives on_kill 30 s
 _RETRY = 1.0
 _STATE_DEADLINE = 8.0
@@ -35,7 +36,9 @@ _ENDING: set[asyncio.Task] = set()
 
 
 class ApplicationTrigger(BaseTrigger):
-    """Fires once: ``{"application": id, "end": "ended" | "timeout" | "silent", "message": text}``.
+    """Fires once: ``{"application": id, "end": "ended" | "timeout" | "silent" | "paused", "message": text}``.
+
+    After "paused" the application has ended, and Airflow resumes the task when its DAG is not paused any more.
 
     Parameters
     ----------
@@ -45,27 +48,41 @@ class ApplicationTrigger(BaseTrigger):
         Unix time at which the application is killed.
     poll : float
         Seconds between two looks.
+    on_pause : str
+        "kill": the application ends when the DAG is paused; "leave": it does not.
     """
 
-    def __init__(self, application: str, run: str, root: str, deadline: float | None = None, poll: float = POLL):
+    def __init__(
+        self,
+        application: str,
+        run: str,
+        root: str,
+        deadline: float | None = None,
+        poll: float = POLL,
+        on_pause: str = KILL,
+    ):
         super().__init__()
         self.application, self.run_name, self.root = application, run, root
-        self.deadline, self.poll = deadline, poll
+        self.deadline, self.poll, self.on_pause = deadline, poll, on_pause
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         settings = {"application": self.application, "run": self.run_name, "root": self.root}
-        settings |= {"deadline": self.deadline, "poll": self.poll}
+        settings |= {"deadline": self.deadline, "poll": self.poll, "on_pause": self.on_pause}
         return f"{type(self).__module__}.{type(self).__qualname__}", settings
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         watch = await asyncio.to_thread(self._watch)
         await self._still_deferred()  # the first such question takes a triggerer seconds, which on_kill has not
-        telling = Telling(self.log.info)
+        telling, pause = Telling(self.log.info), self._pause()
         end, message = ENDED, ""
         while True:
             if self.deadline is not None and time.time() > self.deadline:
                 end, message = TIMEOUT, await asyncio.to_thread(self._end)
                 break
+            if paused := pause is not None and await pause.seen():
+                self.log.info("the DAG is paused: ending %s", self.application)
+                message = await asyncio.to_thread(self._end)
+                self.log.info(message)
             try:
                 view = await asyncio.to_thread(watch.look)
             except ClusterError as error:  # nobody has answered for many minutes
@@ -73,6 +90,7 @@ class ApplicationTrigger(BaseTrigger):
                 break
             telling.tell(view)
             if watch.ended:
+                end = PAUSED if paused else ENDED
                 break
             await asyncio.sleep(self.poll)
         yield TriggerEvent({"application": self.application, "end": end, "message": message})
@@ -93,6 +111,10 @@ class ApplicationTrigger(BaseTrigger):
     def _watch(self) -> Watch:
         found = place.find(self.root)
         return Watch(found.rm, self.application, found.storage, Layout(self.root).run(self.run_name))
+
+    def _pause(self) -> Pause | None:
+        ti = self.task_instance
+        return Pause(ti.dag_id, self.log.warning) if ti is not None and self.on_pause == KILL else None
 
     def _end(self) -> str:
         """Kill the application and say how it ended; a ResourceManager that is silent is asked again."""

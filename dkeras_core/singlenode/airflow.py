@@ -39,6 +39,8 @@ COMMANDS = {
 """Component -> arguments of the command `airflow`."""
 
 USER = "admin"
+LOOKER = "dkeras"
+"""The user as whom the triggerer asks whether a DAG is paused; it may only look."""
 _HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _LINES = 15
 
@@ -98,7 +100,7 @@ class LocalAirflow:
     @property
     def password(self) -> str:
         """The password of the user ``admin``."""
-        return json.loads((self.home / "passwords.json").read_text())[USER]
+        return self._passwords()[USER]
 
     @property
     def logs(self) -> Path:
@@ -171,7 +173,9 @@ class LocalAirflow:
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{LOOKER}:viewer",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
+            "AIRFLOW_CONN_DKERAS_AIRFLOW": address.replace("//", f"//{LOOKER}:{self._passwords()[LOOKER]}@"),
             "AIRFLOW__API__BASE_URL": address,
             "AIRFLOW__API__HOST": ports.HOST,
             "AIRFLOW__API__PORT": str(state["port"]),
@@ -199,10 +203,11 @@ class LocalAirflow:
                 "fernet": _fernet_key(),
                 "components": {},
             }
-            _write(self.home / "passwords.json", {USER: secrets.token_urlsafe(12)})
         if not self._alive("api-server") and not ports.is_free(state["port"]):
             state["port"] = ports.pick(["api-server"])["api-server"]
         _write(self._state, state)
+        passwords = {USER: secrets.token_urlsafe(12), LOOKER: secrets.token_urlsafe(12)} | self._passwords()
+        _write(self.home / "passwords.json", passwords)
         if not any(map(self._alive, COMMANDS)):
             say("preparing the metadata")
             log = self.logs / "migrate.log"
@@ -285,10 +290,10 @@ class LocalAirflow:
         return [one for one in processes.every() if one.pid != os.getpid() and mark in one.environment()]
 
     def _read(self) -> dict:
-        try:
-            return json.loads(self._state.read_text())
-        except FileNotFoundError:
-            return {}
+        return _content(self._state)
+
+    def _passwords(self) -> dict[str, str]:
+        return _content(self.home / "passwords.json")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -312,6 +317,13 @@ def _settings(path: Path) -> Iterator[tuple[str, str]]:
 
 def _fernet_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _content(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
 
 
 def _write(path: Path, value: dict) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import ClassVar
 
 ANSWERS, sys.stdout = sys.stdout, sys.stderr
 SAID = []
@@ -35,29 +36,49 @@ class TaskInstance(SimpleNamespace):
     def get_task_states(self, **_):
         return {"manual": {"train": self.state}}
 
+    def get_dag(self, dag_id):
+        return SimpleNamespace(is_paused=self.paused)
+
+
+class Paused:
+    """What a trigger is told about its DAG: one answer after the other, the last for ever."""
+
+    answers: ClassVar[list] = []
+
+    def __init__(self, dag, say):
+        assert dag == TaskInstance.dag_id
+
+    async def seen(self):
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
 
 def operator(asked):
     from airflow.sdk.exceptions import TaskDeferred
 
     from dkeras_core.airflow.job import DkerasJobOperator
+    from dkeras_core.errors import DkerasError
 
     timeout = timedelta(seconds=asked["timeout"]) if asked.get("timeout") else None
     overrides = [f"root={asked['root']}", "evaluation.gates={}"]
     steps = asked.get("steps", ["train"])
-    job = DkerasJobOperator(
-        task_id="train",
-        pipeline="dags/pipelines/higgs.yaml",
-        steps=steps,
-        run="the-run",
-        overrides=overrides,
-        again=asked.get("again", False),
-        retries=2,
-        execution_timeout=timeout,
-    )
+    settings = {name: asked[name] for name in ("again", "on_pause") if name in asked}
+    try:
+        job = DkerasJobOperator(
+            task_id="train",
+            pipeline="dags/pipelines/higgs.yaml",
+            steps=steps,
+            run="the-run",
+            overrides=overrides,
+            retries=2,
+            execution_timeout=timeout,
+            **settings,
+        )
+    except DkerasError as error:
+        return {"raised": [type(error).__name__, str(error)]}
     type(job).log = LOG
     number = asked.get("try", 1)
     ti = TaskInstance(try_number=number, max_tries=asked.get("max_tries", 2), start_date=datetime.now(UTC), pushed={})
-    ti.state = asked.get("state", "running")
+    ti.state, ti.paused = asked.get("state", "running"), asked.get("paused", False)
     context = {"ti": ti, "dag_run": SimpleNamespace(logical_date=None, run_after=datetime.now(UTC))}
     answer = {"pushed": ti.pushed}
     try:
@@ -69,7 +90,8 @@ def operator(asked):
             job._begin(context)
             job.on_kill()
         else:
-            answer["returned"] = job.execute_complete(context, asked["event"], adopted=asked.get("adopted", False))
+            more = {"adopted": asked.get("adopted", False), "since": asked.get("since")}
+            answer["returned"] = job.execute_complete(context, asked["event"], **more)
     except TaskDeferred as deferred:
         answer["deferred"] = deferred.trigger.serialize()[1] | deferred.kwargs
         answer["timeout"] = deferred.timeout and deferred.timeout.total_seconds()
@@ -81,13 +103,16 @@ def operator(asked):
 def trigger(asked):
     from airflow.sdk.execution_time import task_runner
 
-    from dkeras_core.airflow.trigger import ApplicationTrigger
+    from dkeras_core.airflow import trigger as module
 
-    followed = ApplicationTrigger(**asked["arguments"])
+    followed = module.ApplicationTrigger(**asked["arguments"])
     kind, arguments = followed.serialize()
     assert kind == "dkeras_core.airflow.trigger.ApplicationTrigger"
-    again = ApplicationTrigger(**arguments)
+    again = module.ApplicationTrigger(**arguments)
     again._log = LOG
+    if asked.get("paused"):
+        module.Pause, Paused.answers = Paused, asked["paused"]
+        again._task_instance = TaskInstance()
     if asked["call"] == "follow":
         return {"event": asyncio.run(anext(again.run())).payload}
     states = {"manual": {"train": asked["state"]}}

@@ -155,9 +155,10 @@ class Stage:
         event = {"application": application, "end": end, "message": "m"}
         return self.play("operator", "complete", event=event, **asked)
 
-    def follow(self, application, call="follow", deadline=None, **asked):
+    def follow(self, application, call="follow", deadline=None, on_pause="kill", **asked):
         arguments = {"application": application, "run": "the-run", "root": f"file://{self.root}"}
-        return self.play("trigger", call, arguments={**arguments, "deadline": deadline, "poll": 0.1}, **asked)
+        arguments |= {"deadline": deadline, "poll": 0.1, "on_pause": on_pause}
+        return self.play("trigger", call, arguments=arguments, **asked)
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +340,37 @@ def test_the_trigger_ends_what_takes_too_long(stage, rm):
     event = stage.follow(there, deadline=time.time() + 1)["event"]
     assert (event["end"], event["message"]) == ("timeout", f"{there} is KILLED")
     assert rm.killed[0] == there
+
+
+def test_a_pause_ends_the_application_and_the_try_submits_anew_with_its_whole_time(stage, rm):
+    there = rm.has(1)
+    event = stage.follow(there, paused=[False, False, True])["event"]
+    assert (event["end"], event["message"]) == ("paused", f"{there} is KILLED") and rm.killed == [there]
+    before = time.time()
+    answer = stage.complete(there, end="paused", timeout=100, since=before - 1000)
+    assert answer["deferred"]["application"] == "application_7_0009" and len(stage.calls) == 1
+    assert answer["deferred"]["since"] >= before and answer["deferred"]["deadline"] >= before + 100
+
+
+def test_a_pause_leaves_the_application_where_the_task_says_so(stage, rm):
+    there = rm.has(1)
+    rm.ends_after = 3
+    assert stage.follow(there, paused=[True], on_pause="leave")["event"]["end"] == "ended" and rm.killed == []
+    deferred = stage.execute(**{"try": 2}, on_pause="leave", paused=True)["deferred"]
+    assert deferred["on_pause"] == "leave"
+    assert stage.execute(on_pause="Kill")["raised"][0] == "ConfigError"
+
+
+def test_what_is_done_when_the_dag_is_paused_stays_done(stage, rm):
+    there = rm.has(1, "FINISHED")
+    stage.result(there)
+    assert stage.complete(there, end="paused")["returned"]["application"] == there and stage.calls == []
+
+
+def test_a_pause_during_the_submission_takes_it_back_and_costs_no_try(stage, rm):
+    there = rm.has(1)
+    assert stage.execute(paused=True)["raised"][0] == "AirflowRescheduleException"
+    assert rm.killed == [there]
 
 
 @pytest.mark.parametrize(("state", "killed"), [("failed", True), (None, True), ("running", True), ("deferred", False)])
