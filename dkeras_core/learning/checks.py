@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from dkeras_core.errors import ConfigError, DataError
 from dkeras_core.learning.flat import FlatModel
+from dkeras_core.learning.losses import losses_of, weights_of
 from dkeras_core.learning.model_io import refuse_lambda
 from dkeras_core.learning.settings import make_loss
 
@@ -17,7 +18,7 @@ _SHARES = {"binarycrossentropy", "binaryfocalcrossentropy", "categoricalcrossent
 _COUNTS = {"poisson"}
 
 
-def check_model(model, inputs: Sequence, labels: Sequence, loss) -> None:
+def check_model(model, inputs: Sequence, labels: Sequence, loss, loss_weights=None) -> None:
     """Check that the columns fit the model's inputs and outputs, and that the model can be shipped and trained.
 
     Parameters
@@ -26,17 +27,18 @@ def check_model(model, inputs: Sequence, labels: Sequence, loss) -> None:
         Built.
     inputs, labels : sequences of columns
         With ``name``, ``dtype`` and ``shape`` (of one row), in the order of the model's inputs and outputs.
-    loss
-        What :func:`make_loss` takes.
+    loss, loss_weights
+        What :func:`make_loss` and :func:`weights_of` take.
 
     Raises
     ------
     ConfigError
-        A lambda layer; no weights; another number of inputs, outputs or losses than columns; a column whose width or
-        type does not fit. Layer or column is named.
+        A lambda layer; no weights; another number of inputs, outputs, losses or their weights than columns; a column
+        whose width or type does not fit. Layer or column is named.
     """
     refuse_lambda(model)
     FlatModel(model)
+    weights_of(model, loss, loss_weights)
     taken = list(model.inputs or [])
     if taken and len(taken) != len(inputs):
         raise ConfigError(
@@ -56,7 +58,7 @@ def check_model(model, inputs: Sequence, labels: Sequence, loss) -> None:
             f"but {len(labels)} label columns are named ({_names(labels)})",
             "name one column for each output, in the model's order",
         )
-    for output, column, one in zip(outputs, labels, _losses(model, loss), strict=True):
+    for output, column, one in zip(outputs, labels, losses_of(model, loss), strict=True):
         _check_label_column(output, column, one)
 
 
@@ -109,7 +111,7 @@ def check_labels(model, loss, labels: Sequence[np.ndarray], names: Sequence[str]
     """
     names = names or [f"label {number}" for number in range(len(labels))]
     outputs = list(model.outputs or []) or [None] * len(labels)
-    for output, one, array, name in zip(outputs, _losses(model, loss), labels, names, strict=True):
+    for output, one, array, name in zip(outputs, losses_of(model, loss), labels, names, strict=True):
         kind = _kind(one)
         if kind in _CLASSES and output is not None and output.shape[-1] is not None:
             _check_range(array, name, 0, output.shape[-1] - 1, kind, getattr(one, "ignore_class", None))
@@ -117,14 +119,6 @@ def check_labels(model, loss, labels: Sequence[np.ndarray], names: Sequence[str]
             _check_range(array, name, 0, 1, kind)
         elif kind in _COUNTS:
             _check_range(array, name, 0, np.inf, kind)
-
-
-def output_names(model) -> list[str]:
-    """The names under which a model's outputs have their losses, in the order of ``model.outputs``; [] for no names."""
-    structure = getattr(model, "output", None)
-    if isinstance(structure, Mapping):
-        return sorted(structure)  # the order in which Keras flattens a mapping
-    return list(getattr(model, "output_names", None) or [])
 
 
 def _check_range(array, name, low, high, kind, ignored=None) -> None:
@@ -189,23 +183,6 @@ def _check_label_column(output, column, loss) -> None:
             f"label {column.name!r} has rows of shape {list(shape)}, output {output.name!r} gives {list(units)}",
             "labels and outputs must have the same shape",
         )
-
-
-def _losses(model, loss) -> list:
-    """Return the loss of each output, in the model's order."""
-    loss = make_loss(loss)
-    names = output_names(model)
-    count = len(names) or len(getattr(model, "outputs", None) or [None])
-    if isinstance(loss, dict):
-        if strange := [name for name in loss if name not in names]:
-            known = f"the outputs are {', '.join(names)}" if names else "the outputs of this model have no names"
-            raise ConfigError(f"there is a loss for output {strange[0]!r}, {known}")
-        return [loss.get(name) for name in names]
-    if isinstance(loss, list):
-        if len(loss) != count:
-            raise ConfigError(f"{len(loss)} losses are given for {count} outputs", "give one loss for each output")
-        return loss
-    return [loss] * count
 
 
 def _kind(loss) -> str:

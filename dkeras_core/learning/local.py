@@ -15,7 +15,8 @@ from dkeras_core.learning.batches import checked, class_weighted, parts, structu
 from dkeras_core.learning.flat import FlatModel
 from dkeras_core.learning.keras_steps import KerasSteps
 from dkeras_core.learning.lookahead import Lookahead
-from dkeras_core.learning.settings import make_loss, make_optimizer, seed_model
+from dkeras_core.learning.losses import compiled_losses
+from dkeras_core.learning.settings import make_optimizer, seed_model
 
 
 class LocalTrainer:
@@ -34,8 +35,8 @@ class LocalTrainer:
     optimizer, loss
         What :func:`make_optimizer` and :func:`make_loss` take; several outputs take a list or dict of losses.
         The state of the optimizer stays with this worker.
-    loss_weights : list or dict of float, optional
-        Factor on the loss of each output.
+    loss_weights : float, list or dict of float, optional
+        Factor on the loss of each output (:func:`weights_of`).
     batch_size, communication_period : int
         b and tau of a full window. Windows of any other shape are trained too, exactly; full ones are fastest.
     class_weight : mapping of int to float, optional
@@ -62,7 +63,8 @@ class LocalTrainer:
     Raises
     ------
     ConfigError
-        Optimizer or loss unknown; model without weights; look-ahead without Nesterov momentum.
+        Optimizer or loss unknown; weights of losses that do not fit; model without weights; look-ahead without
+        Nesterov momentum.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class LocalTrainer:
             )
         self.model = model
         self.flat = FlatModel(model)
-        self._compile(make_optimizer(optimizer), make_loss(loss), loss_weights)
+        self._compile(make_optimizer(optimizer), compiled_losses(model, loss, loss_weights))
         if seed is not None:
             seed_model(model, seed)
         self._class_weight = dict(class_weight or {})
@@ -97,11 +99,11 @@ class LocalTrainer:
         self.losses = np.empty(0, np.float32)
         self.compute_seconds = self.compile_seconds = self.window_seconds = 0.0
 
-    def _compile(self, optimizer, loss, loss_weights):
+    def _compile(self, optimizer, losses):
         # Keras compiles train_on_batch by XLA where that is its only compiler; windows are compiled apart from it.
         jit = "auto" if keras.backend.backend() == "jax" else False
         try:
-            self.model.compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, jit_compile=jit)
+            self.model.compile(optimizer=optimizer, **losses, jit_compile=jit)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"model {self.model.name!r} cannot be compiled: {_first_line(error)}") from error
         self.optimizer = self.model.optimizer

@@ -111,6 +111,16 @@ def loss(value: Any) -> Any:
     return loss(keras.losses.serialize(value))
 
 
+def loss_weights(value: Any) -> float | list[float] | dict[str, float]:
+    """One number, a list of them, or a mapping by output."""
+    try:
+        if isinstance(value, Mapping):
+            return {str(name): float(weight) for name, weight in value.items()}
+        return float(value) if np.ndim(value) == 0 else [float(weight) for weight in value]
+    except (TypeError, ValueError):
+        raise TypeError(f"weights of losses are numbers, one for each output, not {value!r}") from None
+
+
 def class_weight(value: Any) -> dict[int, float]:
     """Weights of classes; JSON makes text of the classes, which becomes numbers again."""
     try:

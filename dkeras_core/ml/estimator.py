@@ -36,17 +36,14 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         self.setParams(model=model, **params)
 
     def setParams(self, **params: Any):
-        """Set params by name. A compiled model brings its optimizer and loss along, where none are given."""
+        """Set params by name. A compiled model brings optimizer, loss and its weights along, where none are given."""
         compiled = params.get("model")
         super().setParams(**params)
         if getattr(compiled, "compiled", False):
             settings = compiled.get_compile_config() or {}
-            if settings.get("loss_weights") and not self.isSet("loss"):
-                raise ConfigError(
-                    "the model was compiled with loss_weights, which are not supported here",
-                    "compile it without, and scale the losses themselves",
-                )
-            for name in ("optimizer", "loss"):
+            # Weights belong to the losses that they were compiled with
+            weighted = () if self.isSet("loss") else ("loss_weights",)
+            for name in ("optimizer", "loss", *weighted):
                 if settings.get(name) is not None and not self.isSet(name):
                     self._set(**{name: settings[name]})
         self._rule()
@@ -79,7 +76,7 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
             split=self.getOrDefault("validation_split"),
             seed=self.getSeed(),
         ) as rows:
-            check_model(model, rows.inputs, rows.labels, loss)
+            check_model(model, rows.inputs, rows.labels, loss, self._value("loss_weights"))
             with self._events(spark) as events:
                 result = train(
                     packed.architecture,
@@ -118,8 +115,8 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         scaled = scaling(optimizer, workers, rule.name, self.getOrDefault("learning_rate_scaling"))
         stopping = self._value("early_stopping")
         same = (
-            "loss epochs batch_size class_weight result overlap exchange_share on_nonfinite wire target_loss "
-            "join_deadline silence_deadline barrier_deadline seed"
+            "loss loss_weights epochs batch_size class_weight result overlap exchange_share on_nonfinite wire "
+            "target_loss join_deadline silence_deadline barrier_deadline seed"
         )
         return TrainingSettings(
             rule=rule,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dkeras_core.errors import ConfigError
-from dkeras_core.learning.checks import output_names
+from dkeras_core.learning.losses import output_names
 
 _BINARY = ("binarycrossentropy", "binaryfocalcrossentropy")
 _ONE_HOT = ("categoricalcrossentropy", "categoricalfocalcrossentropy", "categoricalgeneralizedcrossentropy")

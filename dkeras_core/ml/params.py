@@ -119,6 +119,12 @@ class TrainingParams(ScoringParams, HasLabelCol, HasWeightCol, HasValidationIndi
         "model's, when it is compiled, else adam",
         converters.optimizer,
     )
+    loss_weights = param(
+        "loss_weights",
+        "factor on the loss of each output: a list in the model's order, or a mapping by name; one number for one "
+        "output. Default: the model's, when it is compiled and brings its loss along",
+        converters.loss_weights,
+    )
     class_weight = param(
         "class_weight", "weight of each class, multiplied onto weightCol; for one output", converters.class_weight
     )

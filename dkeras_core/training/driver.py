@@ -165,6 +165,7 @@ def train(
             labels=settings.labels,
             weight=settings.weight,
             class_weight=settings.class_weight,
+            loss_weights=settings.loss_weights,
             threads=settings.threads,
             learning_rate_scale=settings.learning_rate_scale,
             warmup=settings.warmup,

@@ -34,6 +34,7 @@ def fit_local(
     batch_size: int = 32,
     optimizer: Any = None,
     loss: Any = None,
+    loss_weights: Any = None,
     inputs: str | Sequence = "features",
     labels: str | Sequence = "label",
     weight: str | None = None,
@@ -51,7 +52,7 @@ def fit_local(
     Parameters
     ----------
     model : keras.Model
-        Built. A compiled model brings its optimizer and loss along, where none are given.
+        Built. A compiled model brings its optimizer, its loss and that loss' weights along, where none are given.
     data : (x, y), (x, y, sample_weight), pyarrow.Table, or path
         Arrays [rows, ...], lists or tuples of them in the order of the model's inputs and outputs; or rows in columns,
         in memory or in a Parquet file or a folder of such files, which may be larger than memory.
@@ -59,7 +60,7 @@ def fit_local(
         The algorithm: a name (``dkeras_core.rules.names()``), or a rule with hyper-parameters of its own.
     workers, epochs, batch_size : int
         ``batch_size`` rows a worker and step.
-    optimizer, loss
+    optimizer, loss, loss_weights
         What ``keras.Model.compile`` takes.
     inputs, labels : str or sequence
         Columns of a Table or of Parquet: one for each input and output; an input may be a list of columns of numbers,
@@ -104,7 +105,7 @@ def fit_local(
     if not isinstance(model, keras.Model):
         raise ConfigError(f"fit_local trains a keras.Model, not a {type(model).__name__}")
     rule = rules.get(rule) if isinstance(rule, str) else rule
-    optimizer, loss = _compiled(model, optimizer, loss)
+    optimizer, loss, loss_weights = _compiled(model, optimizer, loss, loss_weights)
     given = _Given(model, data, inputs, labels, weight)
     known = {field.name for field in fields(TrainingSettings)}
     for name in settings.keys() - known:
@@ -115,6 +116,7 @@ def fit_local(
         rule=rule,
         optimizer=optimizer,
         loss=loss,
+        loss_weights=loss_weights,
         epochs=epochs,
         batch_size=batch_size,
         workers=workers,
@@ -124,7 +126,7 @@ def fit_local(
         weight=given.weight,
         **chosen,
     )
-    check_model(model, run.inputs, run.labels, loss)
+    check_model(model, run.inputs, run.labels, loss, loss_weights)
     validation = None
     if validation_data is not None:
         held = _Given(model, validation_data, inputs, labels, weight)
@@ -197,8 +199,8 @@ class _Given:
         self.rows = Rows(pa.table([_arrow(array) for array in (*xs, *ys, *weights)], names=self.reads))
 
 
-def _compiled(model, optimizer, loss) -> tuple[dict[str, Any], Any]:
-    """Optimizer and loss as plain values: those given, else those that the model was compiled with."""
+def _compiled(model, optimizer, loss, loss_weights) -> tuple[dict[str, Any], Any, Any]:
+    """Optimizer, loss and its weights as plain values: those given, else those that the model was compiled with."""
     import keras
 
     of_model = (model.get_compile_config() or {}) if getattr(model, "compiled", False) else {}
@@ -206,11 +208,7 @@ def _compiled(model, optimizer, loss) -> tuple[dict[str, Any], Any]:
         optimizer = of_model.get("optimizer") or "adam"
     if loss is None:
         loss = of_model.get("loss")
-        if of_model.get("loss_weights"):
-            raise ConfigError(
-                "the model was compiled with loss_weights, which are not supported here",
-                "compile it without, and scale the losses themselves",
-            )
+        loss_weights = of_model.get("loss_weights") if loss_weights is None else loss_weights
     if loss is None:
         raise ConfigError("there is no loss to train with", "pass loss=..., or compile the model")
     if isinstance(optimizer, keras.optimizers.Optimizer):
@@ -219,7 +217,7 @@ def _compiled(model, optimizer, loss) -> tuple[dict[str, Any], Any]:
         optimizer = {"name": optimizer}
     if isinstance(loss, keras.losses.Loss):
         loss = keras.losses.serialize(loss)
-    return _plain(optimizer), loss
+    return _plain(optimizer), loss, loss_weights
 
 
 def _plain(optimizer: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Monitor:
         self._settings, self._server, self._curve, self._validation = settings, server, curve, validation
         self._model = self._callbacks = None
         if validation or callbacks:
-            self._model = _Center(architecture, settings.loss, validation)
+            self._model = _Center(architecture, settings, validation)
             self._callbacks = CenterCallbacks(callbacks, self._model.model, settings.epochs)
         self._stopping = Stopping(settings, [f"val_{name}" for name in self._model.measured] if validation else [])
         self._watches = watches_center(settings.rule, settings.workers)
@@ -185,15 +185,15 @@ class Monitor:
 class _Center:
     """The driver's own model, into which vectors are put to be evaluated."""
 
-    def __init__(self, architecture: str, loss: Any, validation: Validation | None):
+    def __init__(self, architecture: str, settings: TrainingSettings, validation: Validation | None):
         from dkeras_core.learning import model_io
         from dkeras_core.learning.flat import FlatModel
-        from dkeras_core.learning.settings import make_loss
+        from dkeras_core.learning.losses import compiled_losses
 
         self.model = model_io.from_json(architecture)
         self._flat = FlatModel(self.model)
         self._validation = validation
-        self._loss = make_loss(loss)
+        self._losses = compiled_losses(self.model, settings.loss, settings.loss_weights)
         self.measured: list[str] = []
         self._compile(self.model)
         if validation:
@@ -206,7 +206,7 @@ class _Center:
         if len(model.outputs or ()) > 1 and all(isinstance(metric, str) for metric in metrics):
             metrics = [metrics for _ in model.outputs] if metrics else []  # of each output
         jit = "auto" if keras.backend.backend() == "jax" else False  # JAX has no other compiler
-        model.compile(loss=self._loss, metrics=metrics or None, jit_compile=jit)
+        model.compile(**self._losses, metrics=metrics or None, jit_compile=jit)
 
     def _try(self, validation: Validation) -> Figures:
         """Evaluate a few rows: Keras looks at metrics, and at whether rows fit the model, only then."""

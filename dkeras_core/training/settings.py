@@ -97,6 +97,7 @@ class TrainingSettings:
     class_weight: dict[int, float] | None = None
     seed: int = 1
     threads: int = 1
+    loss_weights: float | list[float] | dict[str, float] | None = None
     result: str | None = None
     learning_rate_scale: float = 1.0
     warmup: float = 0.0

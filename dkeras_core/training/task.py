@@ -34,6 +34,8 @@ class TrainingTask:
         Column of sample weights.
     class_weight : dict of int to float, or None
         Weight of each class.
+    loss_weights : float, list or dict of float, or None
+        Factor on the loss of each output.
     workers : int
         Number of workers p of the run.
     threads : int
@@ -64,6 +66,7 @@ class TrainingTask:
     labels: tuple[Column, ...] = (Column("label"),)
     weight: str | None = None
     class_weight: dict[int, float] | None = None
+    loss_weights: float | list[float] | dict[str, float] | None = None
     threads: int = 1
     learning_rate_scale: float = 1.0
     warmup: float = 0.0

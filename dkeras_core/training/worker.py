@@ -153,6 +153,7 @@ class WorkerRun:
             batch_size=task.batch_size,
             communication_period=self._window,
             class_weight=task.class_weight,
+            loss_weights=task.loss_weights,
             seed=self._seed,
             lookahead=self._rule.lookahead,
         )

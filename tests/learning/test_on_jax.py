@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-SHARED = ("test_kinds.py", "test_gradients.py", "test_nonfinite.py", "test_flat.py", "test_checks.py")
+SHARED = ("test_kinds.py", "test_losses.py", "test_gradients.py", "test_nonfinite.py", "test_flat.py", "test_checks.py")
 
 
 @pytest.mark.slow

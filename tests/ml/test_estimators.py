@@ -118,6 +118,7 @@ def test_names_of_spark_have_setters_and_ours_are_keywords():
         ({"wire": "float8"}, ConfigError, r"param wire: one of float32, bfloat16, float16"),
         ({"optimizer": 3}, TypeError, r"an optimizer is a name, a mapping"),
         ({"loss": 3}, TypeError, r"a loss is a name"),
+        ({"loss_weights": ["a"]}, TypeError, r"weights of losses are numbers"),
         ({"class_weight": {"a": 1}}, TypeError, r"a mapping of class to weight"),
         ({"class_weight": {0: -1}}, ConfigError, r"not 0: -1"),
         ({"early_stopping": {"patients": 3}}, TypeError, r"some of monitor, patience"),
@@ -179,7 +180,8 @@ def test_a_compiled_model_brings_optimizer_and_loss_along():
     assert ml.EASGD(model, loss="mse", optimizer="adam").getOrDefault("optimizer") == {"name": "adam"}
     assert ml.EASGD(model, loss=keras.losses.mean_squared_error).getOrDefault("loss") == "mean_squared_error"
     model.compile("adam", "mse", loss_weights=[2.0])
-    with pytest.raises(ConfigError, match=r"compiled with loss_weights"):
-        ml.EASGD(model)
+    assert ml.EASGD(model).getOrDefault("loss_weights") == [2.0]
+    assert not ml.EASGD(model, loss="mse").isSet("loss_weights")
+    assert ml.EASGD(model, loss_weights={"a": 1}).getOrDefault("loss_weights") == {"a": 1.0}
     with pytest.raises(ConfigError, match=r"has no variables yet"):
         ml.EASGD(keras.Sequential([keras.layers.Dense(1)]))

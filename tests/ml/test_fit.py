@@ -164,6 +164,7 @@ def test_several_inputs_and_outputs_synchronously(events):
         inputCols=["features", "a"],
         labelCols=["label", "b"],
         loss={"sign": "binary_crossentropy", "size": "mse"},
+        loss_weights={"sign": 1.0, "size": 0.5},
         optimizer={"name": "adam", "learning_rate": 0.02},
     )
     model = estimator.fit(events)

@@ -91,12 +91,17 @@ def test_a_compiled_model_brings_optimizer_and_loss(network, asked):
     assert isinstance(make_loss(settings.loss), keras.losses.BinaryCrossentropy)
 
 
-def test_weights_of_losses_are_refused_rather_than_left_out(network, asked):
-    model = network()
+def test_weights_of_losses_come_with_the_loss_they_were_compiled_with(network, asked):
+    model, rows = network(), (np.zeros((8, 4)), np.zeros(8))
     model.compile("adam", "mse", loss_weights=[2.0])
-    with pytest.raises(ConfigError, match="compiled with loss_weights"):
-        fit_local(model, (np.zeros((8, 4)), np.zeros(8)))
-    assert not asked
+    fit_local(model, rows)
+    assert asked["settings"].loss_weights == [2.0]
+    fit_local(model, rows, loss_weights=0.5)
+    assert asked["settings"].loss_weights == 0.5
+    fit_local(model, rows, loss="mae")
+    assert asked["settings"].loss_weights is None
+    with pytest.raises(ConfigError, match="2 loss_weights are given for 1 outputs"):
+        fit_local(model, rows, loss_weights=[1.0, 2.0])
 
 
 def test_validation_rows_are_held_by_this_process(network, asked):

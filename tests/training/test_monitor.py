@@ -251,8 +251,11 @@ def test_callbacks_are_called_as_in_keras_with_the_centers_weights(watch):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mapping", [True, False])
-def test_several_inputs_outputs_and_weights_in_any_structure(mapping):
+@pytest.mark.parametrize(
+    ("mapping", "loss_weights", "first", "second"),
+    [(True, None, 1, 1), (False, None, 1, 1), (True, {"p": 3.0, "q": 0.5}, 3, 0.5), (False, [3.0, 0.5], 3, 0.5)],
+)
+def test_several_inputs_outputs_and_weights_in_any_structure(mapping, loss_weights, first, second):
     import keras
 
     from dkeras_core.learning.flat import FlatModel
@@ -269,9 +272,10 @@ def test_several_inputs_outputs_and_weights_in_any_structure(mapping):
     losses = ["binary_crossentropy", "mse"]
     losses = dict(zip("pq", losses, strict=True)) if mapping else losses
     rows = Validation(x, y, np.float32([1, 1, 1, 1, 0, 0]), metrics=["mae"])
-    found = _Center(to_json(model), losses, rows).evaluate(FlatModel(model).get(), None)
+    settings = SimpleNamespace(loss=losses, loss_weights=loss_weights)
+    found = _Center(to_json(model), settings, rows).evaluate(FlatModel(model).get(), None)
     # Keras divides a weighted loss by the number of rows
-    assert found["loss"] == pytest.approx((np.log(2) + 4) * 4 / 6, rel=1e-4)
+    assert found["loss"] == pytest.approx((first * np.log(2) + second * 4) * 4 / 6, rel=1e-4)
     assert found["q_mae"] == pytest.approx(2)
 
 
