@@ -63,8 +63,8 @@ class Pause:
             self._say(f"pausing {self._dag} does not end its applications at present: {error}")
 
 
-def rest_of(connection: Any) -> Rest:
-    """Return the REST interface that an Airflow connection names.
+def login_of(connection: Any) -> tuple[str, str, str]:
+    """Return address, user and password for Airflow's REST interface from an Airflow connection.
 
     Raises
     ------
@@ -81,10 +81,10 @@ def rest_of(connection: Any) -> Rest:
     if "://" not in address:
         scheme = next((one for one in (connection.schema, connection.conn_type) if one in _SCHEMES), "http")
         address = f"{scheme}://{address}" + (f":{connection.port}" if connection.port else "")
-    return Rest(address, connection.login, connection.password, timeout=_TIMEOUT)
+    return address, connection.login, connection.password
 
 
 async def _connected() -> Rest:
     from airflow.sdk import Connection
 
-    return rest_of(await Connection.async_get(CONNECTION))
+    return Rest(*login_of(await Connection.async_get(CONNECTION)), timeout=_TIMEOUT)

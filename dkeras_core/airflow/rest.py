@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from dkeras_core.errors import ClusterError
 
 FINAL = frozenset({"success", "failed"})
 WAITING_FOR_A_PERSON = "awaiting_input"
+_PAGE = 50  # Airflow gives no more at a time than the setting [api] maximum_page_limit, by default 100
 
 
 class Rest:
@@ -48,6 +50,10 @@ class Rest:
     def dag(self, dag: str) -> dict[str, Any]:
         return self._ask("GET", f"/dags/{dag}")
 
+    def pools(self) -> dict[str, dict[str, Any]]:
+        """Return pool -> its slots: "occupied_slots", "running_slots", "deferred_slots", …"""
+        return {pool["name"]: pool for pool in self._ask("GET", "/pools")["pools"]}
+
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the DAG files that could not be read, each with its stack trace."""
         return self._ask("GET", "/importErrors")["import_errors"]
@@ -77,6 +83,16 @@ class Rest:
         """Return the task instances of a run; those of a mapped task as ``task[index]``."""
         found = self._ask("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances", params={"limit": 1000})["task_instances"]
         return {_name(task): task for task in found}
+
+    def changed(self, states: Collection[str], since: datetime) -> Iterator[dict[str, Any]]:
+        """Yield the task instances of all DAGs that are in one of ``states`` and have changed since."""
+        asked = {"state": sorted(states), "updated_at_gte": since.isoformat(), "limit": _PAGE}
+        for offset in itertools.count(0, _PAGE):
+            path = "/dags/~/dagRuns/~/taskInstances"
+            found = self._ask("GET", path, params={**asked, "offset": offset})["task_instances"]
+            yield from found
+            if len(found) < _PAGE:
+                return
 
     def states(self, dag: str, run: str) -> dict[str, str | None]:
         """Return task -> state."""

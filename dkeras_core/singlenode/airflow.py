@@ -146,6 +146,11 @@ class LocalAirflow:
             processes.end(self._family(), seconds=seconds)
             shutil.rmtree(self._temporary, ignore_errors=True)
 
+    def processes(self) -> dict[str, Process]:
+        """Return component -> its process, of those that run; what a component has started are its children."""
+        found = {name: self._process(name) for name in COMMANDS}
+        return {name: process for name, process in found.items() if process}
+
     def kill(self, name: str) -> None:
         """End one component and its children by force, as a crash would."""
         process = self._process(name)
@@ -172,6 +177,7 @@ class LocalAirflow:
         settings |= {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "deploy/airflow/plugins"),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{LOOKER}:viewer",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),

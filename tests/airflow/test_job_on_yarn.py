@@ -1,27 +1,23 @@
 """The operator on real Airflow, YARN and HDFS: what is killed when, and what comes of it.
 
 Each case is a DAG run of its own. `dkeras_core/airflow/job.py` claims that one application does the work whatever dies,
-and that none is alive within 15 s after a person or a deadline has ended the task.
+and that none is alive within 15 s after a person or a deadline has ended the task. The measured times are printed as a
+table at the end.
 """
 
-import json
-import os
-import signal
 import time
 from types import SimpleNamespace
 
-import psutil
 import pytest
+import task_on_yarn as dies
+from task_on_yarn import KILL_DEADLINE, ROOT, Run
 
-from dkeras_core.airflow.tags import task_tag
 from dkeras_core.storage import open_storage
 from dkeras_core.yarn.answers import LIVE_STATES
 from dkeras_core.yarn.hadoop_config import HadoopConfig
 from dkeras_core.yarn.resource_manager import ResourceManager
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(500)]
-ROOT = "/tests-job"
-KILL_DEADLINE = 15.0
 
 DAG = """
 from datetime import timedelta
@@ -73,6 +69,23 @@ def there(airflow_on_hadoop, hadoop, tmp_path_factory, project_root):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def measured(request):
+    """Seconds by what was done; printed at the end."""
+    seconds = {}
+    yield seconds
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    terminal.write_line("")
+    for what, took in seconds.items():
+        terminal.write_line(f"{took:7.1f} s  {what}")
+
+
+@pytest.fixture
+def note(request, measured):
+    """Note how long something took in this test."""
+    return lambda what, since: measured.update({f"{request.node.name}: {what}": time.monotonic() - since})
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_for_the_next(there):
     yield
@@ -80,139 +93,16 @@ def nothing_left_for_the_next(there):
         there.rm.kill(app.id)
 
 
-class Run:
-    """One DAG run of one task, and what YARN has of it."""
-
-    def __init__(self, there, dag="job", **params):
-        self.there, self.rest, self.dag = there, there.rest, dag
-        self.id = there.rest.trigger(dag, params)
-        self.tag = task_tag(dag, self.id, "work")
-
-    def apps(self, *states):
-        return self.there.rm.apps(tags=[self.tag], states=states)
-
-    def live(self):
-        return self.apps(*LIVE_STATES)
-
-    def task(self):
-        return self.rest.tasks(self.dag, self.id)["work"]
-
-    def log(self):
-        return "\n".join(
-            self.rest.log(self.dag, self.id, "work", attempt) for attempt in range(1, self.task()["try_number"] + 1)
-        )
-
-    def submitting(self):
-        """The process of the command that submits, None before and after."""
-        for process in psutil.process_iter(["cmdline"]):
-            if self.tag in (process.info["cmdline"] or ()) and "submit" in process.info["cmdline"]:
-                return process
-        return None
-
-    def spark_submit(self):
-        for process in psutil.process_iter(["cmdline"]):
-            words = " ".join(process.info["cmdline"] or ())
-            if self.tag in words and "SparkSubmit" in words:
-                return process
-        return None
-
-    def driver(self):
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or ()
-            if self.tag in words and "python" in words[0] and any(word.endswith("main.py") for word in words):
-                return process
-        return None
-
-    def until(self, question, seconds=300):
-        """The first answer that is something; the run must not have ended before."""
-        deadline = time.monotonic() + seconds
-        while not (found := question()):
-            state = self.rest.run(self.dag, self.id)["state"]
-            assert state not in ("success", "failed"), f"{state}\n{self.log()}"
-            assert time.monotonic() < deadline, self.rest.states(self.dag, self.id)
-            time.sleep(0.1)
-        return found
-
-    def deferred(self):
-        return self.task()["state"] == "deferred"
-
-    def green(self, seconds=330):
-        """The run succeeds, and one application has done its work."""
-        state = self.rest.wait(self.dag, self.id, seconds=seconds)
-        assert state == "success", self.log()
-        done = [app for app in self.apps() if app.final_status == "SUCCEEDED"]
-        assert len(done) == 1, self.apps()
-        assert self.live() == []
-        answer = self.rest.xcom(self.dag, self.id, "work")
-        assert answer["application"] == done[0].id == self.rest.xcom(self.dag, self.id, "work", "application")
-        result = json.loads(self.there.storage.read_bytes(f"{ROOT}/runs/{answer['run']}/result.json"))
-        assert (result["application"], result["status"], result["tag"]) == (done[0].id, "succeeded", self.tag)
-        return answer
-
-    def nothing_lives(self, app_id):
-        """Seconds until the application has ended."""
-        begun = time.monotonic()
-        while not self.there.rm.app(app_id).ended:
-            assert time.monotonic() - begun < KILL_DEADLINE, f"{app_id} is alive\n{self.log()}"
-            time.sleep(0.1)
-        assert self.there.rm.app(app_id).state == "KILLED"
-        return time.monotonic() - begun
-
-
-def kill_task_process(run):
-    """The process that waits for the submission is the task's."""
-    command = run.submitting()
-    assert command is not None
-    os.kill(command.ppid(), signal.SIGKILL)
-
-
-def before_submission(run):
-    run.until(run.submitting)
-    kill_task_process(run)
-
-
-def during_submission(run):
-    run.until(run.spark_submit)
-    kill_task_process(run)
-
-
-def after_submission(run):
-    run.until(run.live)
-    kill_task_process(run)
-
-
-def triggerer(run):
-    run.until(run.deferred)
-    run.there.local.kill("triggerer")
-    run.there.local.up()
-
-
-def scheduler(run):
-    run.until(run.deferred)
-    run.there.local.kill("scheduler")
-    run.there.local.up()
-
-
-def resource_manager(run):
-    run.until(run.deferred)
-    os.kill(run.there.hadoop.status().daemon("resourcemanager").pid, signal.SIGKILL)
-    run.there.hadoop.up()
-
-
-def application_master(run):
-    run.until(run.deferred)
-    run.until(run.driver).kill()
-
-
 KILLED = [
     # what dies, and how many tries the task needs then
-    (before_submission, 2),
-    (during_submission, 2),
-    (after_submission, 2),
-    (triggerer, 1),
-    (scheduler, 1),
-    (resource_manager, 2),  # the single node's keeps no state: it has forgotten the application, which is dead
-    (application_master, 2),
+    (dies.before_submission, 2),
+    (dies.during_submission, 2),
+    (dies.after_submission, 2),
+    (dies.triggerer, 1),
+    (dies.scheduler, 1),
+    (dies.resource_manager, 1),
+    (dies.application_master, 2),
+    (dies.driver, 2),
 ]
 
 
@@ -231,40 +121,57 @@ def test_a_task_runs_and_shows_where(there):
     assert not there.storage.exists(f"{ROOT}/runs/{answer['run']}/staging")
 
 
-@pytest.mark.parametrize(("dies", "tries"), KILLED, ids=lambda value: getattr(value, "__name__", ""))
-def test_one_application_does_the_work_whatever_dies(there, dies, tries):
+@pytest.mark.parametrize(("kill", "tries"), KILLED, ids=lambda value: getattr(value, "__name__", ""))
+def test_one_application_does_the_work_whatever_dies(there, note, kill, tries):
     run = Run(there)
-    dies(run)
+    kill(run)
+    since = time.monotonic()
     run.green()
+    note("from the repair to the end", since)
     assert run.task()["try_number"] == tries, run.log()
 
 
-def test_a_version_is_published_once(there):
-    run = Run(there, steps="preprocess,train,evaluate,publish", model="once")
-    after_submission(run)
+PUBLISHED = [dies.after_submission, dies.resource_manager, dies.driver_while_it_publishes]
+
+
+@pytest.mark.parametrize("kill", PUBLISHED, ids=lambda value: value.__name__)
+def test_a_version_is_published_once(there, note, kill):
+    run = Run(there, steps="preprocess,train,evaluate,publish", model=kill.__name__)
+    kill(run)
+    since = time.monotonic()
     assert run.green()["version"] == 1
-    assert len(there.storage.list(f"{ROOT}/models/once/versions")) == 1
+    note("from the repair to the version", since)
+    assert [file.name for file in there.storage.list(f"{ROOT}/models/{kill.__name__}/versions")] == ["1"]
 
 
 def working(there, reconnect=False):
-    """A run whose application trains for long."""
+    """A run whose application trains for long; after a reconnect a later try and another triggerer follow it."""
     run = Run(there, steps="preprocess,train", epochs=5000)
+    if reconnect:
+        dies.after_submission(run)
+        run.until(lambda: run.task()["try_number"] == 2)
     run.until(run.deferred)
     app = run.until(lambda: run.apps("RUNNING"))[0]
+    run.until(run.followed)
     if reconnect:
+        before = run.followed()
         there.local.kill("triggerer")
         there.local.up()
-        time.sleep(8)  # a triggerer takes over what another has left after some seconds
+        run.until(lambda: run.followed() > before)
+        assert "taking over" in run.log()
     return run, app.id
 
 
 @pytest.mark.parametrize("reconnect", [False, True], ids=["", "after a reconnect"])
-def test_marked_failed(there, reconnect):
+@pytest.mark.parametrize("state", ["failed", "success"])
+def test_marked(there, note, reconnect, state):
     run, app = working(there, reconnect)
-    there.rest.set_state("job", run.id, "work", "failed")
+    since = time.monotonic()
+    there.rest.set_state("job", run.id, "work", state)
     run.nothing_lives(app)
+    note("until the application had ended", since)
     time.sleep(5)
-    assert run.live() == [] and run.task()["state"] == "failed"
+    assert run.live() == [] and run.task()["state"] == state
 
 
 def test_marked_failed_during_the_submission(there):
@@ -276,13 +183,29 @@ def test_marked_failed_during_the_submission(there):
     assert run.task()["state"] == "failed"
 
 
-def test_cleared(there):
-    """The application of before ends, and another one does the work."""
+def test_marked_failed_while_the_triggerer_is_down(there, note):
+    """Nobody is there to kill; the next triggerer looks for what it has missed."""
     run, app = working(there)
+    there.local.kill("triggerer")
+    there.rest.set_state("job", run.id, "work", "failed")
+    there.local.up()
+    since = time.monotonic()
+    run.nothing_lives(app)
+    note("from the triggerer's first sign of life until the application had ended", since)
+
+
+@pytest.mark.parametrize("reconnect", [False, True], ids=["", "after a reconnect"])
+def test_cleared(there, note, reconnect):
+    """The application of before ends, and another one does the work."""
+    run, app = working(there, reconnect)
+    since = time.monotonic()
     there.rest.clear("job", run.id, ["work"])
     run.nothing_lives(app)
+    note("until the application had ended", since)
     again = run.until(run.live)
     assert [one.id for one in again] != [app]
+    run.until(run.deferred)
+    run.until(run.followed)
     there.rest.set_state("job", run.id, "work", "success")
     run.nothing_lives(run.live()[0].id)
 
@@ -294,6 +217,49 @@ def test_cleared_after_success_runs_again(there):
     run.until(lambda: [app for app in run.apps() if app.id != first])
     assert there.rest.wait("job", run.id, seconds=200) == "success"
     assert there.rest.xcom("job", run.id, "work")["application"] != first
+
+
+@pytest.mark.parametrize("reconnect", [False, True], ids=["", "after a reconnect"])
+def test_paused(there, note, reconnect):
+    """The application ends and the task waits without one; unpaused, the same try submits anew."""
+    run, app = working(there, reconnect)
+    tries = run.task()["try_number"]
+    since = time.monotonic()
+    there.rest.unpause("job", paused=True)
+    run.nothing_lives(app)
+    note("until the application had ended", since)
+    run.until(lambda: run.task()["state"] == "scheduled")
+    assert run.live() == []
+    there.rest.unpause("job")
+    again = run.until(run.live)[0].id
+    assert again != app and run.task()["try_number"] == tries
+    run.until(run.deferred)
+    run.until(run.followed)
+    there.rest.set_state("job", run.id, "work", "success")
+    run.nothing_lives(again)
+
+
+def test_paused_and_unpaused_the_run_ends_green_in_one_try(there):
+    run = Run(there)
+    app = run.until(run.live)[0].id
+    there.rest.unpause("job", paused=True)
+    run.nothing_lives(app)
+    there.rest.unpause("job")
+    assert run.green()["application"] != app
+    assert run.task()["try_number"] == 1
+
+
+def test_paused_during_the_submission(there):
+    run = Run(there)
+    run.until(run.spark_submit)
+    there.rest.unpause("job", paused=True)
+    deadline = time.monotonic() + KILL_DEADLINE
+    while run.live() or run.submitting() or run.spark_submit() or run.task()["state"] == "running":
+        assert time.monotonic() < deadline, run.log()
+        time.sleep(0.2)
+    there.rest.unpause("job")
+    run.green()
+    assert run.task()["try_number"] == 1, run.log()
 
 
 def test_timed_out(there):
