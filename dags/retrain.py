@@ -69,7 +69,7 @@ def retrain(scheduled):
         plan=plan,
         params=params,
         pipeline=pipeline.name,
-        schedule=plan.schedule,
+        schedule=factory.schedule(scheduled, asset),
         description=pipeline.description,
     ):
         run = "{{ run_name(dag_run) }}"
@@ -79,7 +79,7 @@ def retrain(scheduled):
             flag=plan.flag,
             newer_than="{{ (prev_start_date_success or '') | string if params.newer else '' }}",
             timeout=plan.wait_hours * 3600,
-            outlets=[asset["raw"]],
+            inlets=[asset["raw"]],  # no outlet: it would start the pipelines that new data start
         )
         preprocess = job(task_id="preprocess", steps=["preprocess"], inlets=[asset["raw"]], outlets=[asset["data"]])
         train = job(task_id="train", steps=["train"], inlets=[asset["data"]])

@@ -12,8 +12,11 @@ from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineRefere
 from dkeras_core.airflow.alerts import Alert
 from dkeras_core.airflow.job import DkerasJobOperator
 from dkeras_core.airflow.pipelines import Plan, Scheduled, namer
+from dkeras_core.airflow.watch import watched
 from dkeras_core.paths import Layout
 
+BY_DATA = "data"
+GROUP = "dkeras"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 OVERRIDES = Param(
     [],
@@ -57,7 +60,8 @@ def dag(
         on_failure_callback=alert("failed", dag_id, plan),
         deadline=DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=timedelta(hours=plan.deadline_hours),
+            # In seconds: of a run with a timedelta here Airflow 3.3.2 can clear no task (500, "unsupported type").
+            interval=plan.deadline_hours * 3600,
             callback=AsyncCallback(Alert, kwargs=late),
         ),
         default_args={
@@ -100,14 +104,27 @@ def assets(scheduled: Scheduled) -> dict[str, Asset]:
     """Return what a pipeline reads and makes: ``raw`` rows, preprocessed ``data``, ``versions``, the ``alias``."""
     pipeline, layout = scheduled.pipeline, Layout(scheduled.pipeline.root)
     model, alias = pipeline.registry.model, scheduled.plan.alias
+    raw = _address(pipeline.input_path)
     paths = {
-        "raw": (f"{pipeline.name}_raw", pipeline.input_path),
         "data": (f"{pipeline.name}_data", f"{layout.root}/data/{pipeline.name}"),
         "versions": (f"{model}_versions", layout.versions(model)),
         "alias": (f"{model}_{alias}", layout.alias(model, alias)),
     }
-    return {key: Asset(name=name, uri=_uri(path), group="dkeras") for key, (name, path) in paths.items()}
+    made = {key: Asset(name=name, uri=_address(path), group=GROUP) for key, (name, path) in paths.items()}
+    # Airflow knows one asset of an address only, and several pipelines may read the same rows: so their name is the
+    # address, and the watcher is the same in all DAGs. It works where a DAG is scheduled by it.
+    return made | {"raw": watched(Asset(name=raw, uri=raw, group=GROUP), pipeline.input_path, scheduled.plan.flag)}
 
 
-def _uri(path: str) -> str:
+def by_data(plan: Plan) -> bool:
+    """Return whether new data start a run, and no clock does."""
+    return plan.schedule == BY_DATA
+
+
+def schedule(scheduled: Scheduled, asset: Mapping[str, Asset]) -> str | list[Asset] | None:
+    """Return what starts the runs of a pipeline: a cron expression, its raw data, or nothing."""
+    return [asset["raw"]] if by_data(scheduled.plan) else scheduled.plan.schedule
+
+
+def _address(path: str) -> str:
     return path if "://" in path else f"hdfs://{path}"

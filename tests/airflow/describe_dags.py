@@ -28,7 +28,6 @@ def task(one):
         "asked": sorted(getattr(one, "serialized_params", None) or {}),
         "inlets": sorted(asset.name for asset in one.inlets),
         "outlets": sorted(asset.name for asset in one.outlets),
-        "uris": sorted(asset.uri for asset in one.outlets),
         "mapped": one.is_mapped,
         "limit": getattr(one, "max_active_tis_per_dagrun", None),
     }
@@ -44,6 +43,8 @@ def dag(one):
         "tags": sorted(one.tags),
         "owner": one.owner,
         "schedule": one.schedule,
+        "started_by": sorted(asset.name for asset in one.schedule) if isinstance(one.schedule, list) else [],
+        "assets": [(asset.name, asset.uri) for found in one.tasks for asset in (*found.inlets, *found.outlets)],
         "deadline": one.deadline is not None,
         "told": one.on_failure_callback is not None,
         "params": {name: params.get_param(name).serialize() for name in params},

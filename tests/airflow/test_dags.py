@@ -82,11 +82,27 @@ def test_the_graph_of_a_retraining(found, names):
 
 def test_lineage(found, project_root):
     pipeline = Pipeline.load(project_root / "dags/pipelines/higgs.yaml")
-    tasks = found["dags"]["retrain_higgs"]["tasks"]
-    assert (tasks["preprocess"]["inlets"], tasks["preprocess"]["outlets"]) == (["higgs_raw"], ["higgs_data"])
+    tasks, raw = found["dags"]["retrain_higgs"]["tasks"], f"hdfs://{pipeline.input_path}"
+    assert tasks["wait_for_data"]["inlets"] == [raw] and tasks["wait_for_data"]["outlets"] == []
+    assert (tasks["preprocess"]["inlets"], tasks["preprocess"]["outlets"]) == ([raw], ["higgs_data"])
     assert tasks["train"]["inlets"] == ["higgs_data"]
     assert tasks["candidate"]["outlets"] == ["higgs_versions"] and tasks["promote"]["outlets"] == ["higgs_production"]
-    assert tasks["wait_for_data"]["uris"][0].endswith(pipeline.input_path)
+
+
+def test_new_data_start_the_pipelines_that_say_so(airflow_python, project_root, tmp_path):
+    folder = shutil.copytree(project_root / "dags", tmp_path / "dags")
+    text = (folder / "pipelines/higgs.yaml").read_text()
+    (folder / "pipelines/other.yaml").write_text(text.replace("name: higgs", "name: other"))  # the same rows
+    (folder / "schedules.yaml").write_text("pipelines: {higgs: {schedule: data}, other: {schedule: '@daily'}}")
+    found = read(airflow_python, folder, project_root)
+    raw = f"hdfs://{Pipeline.load(folder / 'pipelines/higgs.yaml').input_path}"
+    assert found["dags"]["retrain_higgs"]["started_by"] == [raw] and found["dags"]["retrain_other"]["started_by"] == []
+    outlets = {name for task in found["dags"]["retrain_higgs"]["tasks"].values() for name in task["outlets"]}
+    assert raw not in outlets, "a run would bring about the next"
+    names = {}
+    for name, uri in (pair for dag in found["dags"].values() for pair in dag["assets"]):
+        names.setdefault(uri, set()).add(name)
+    assert all(len(of_one) == 1 for of_one in names.values()), "Airflow runs no task with a second asset of an address"
 
 
 def test_the_graphs_of_promotion_and_roll_back(found):
