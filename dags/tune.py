@@ -1,6 +1,6 @@
 """Searches good settings for **{name}**: tries combinations, trains the best anew and publishes it as a candidate.
 
-trials → trial (one application each, a limited number at a time) → best → train_best → publish_best
+trials → preprocess → trial (one application each, a limited number at a time) → best → train_best → publish_best
 
 The form says what is combined: algorithms, numbers of executors, communication periods (tau), moving rates (alpha),
 learning rates. Combinations that an algorithm does not know are left out.
@@ -8,7 +8,8 @@ learning rates. Combinations that an algorithm does not know are left out.
 - Some **trial** is red: that combination failed; the others count. Its log says why (settings that contradict each
   other, a loss that is not finite).
 - **trials** is red: no combination is possible, or too many are; the log says which.
-- **best** is red: no trial succeeded.
+- **preprocess** is red: the data that all trials share cannot be made; its log says why.
+- **best** is red: no trial succeeded; its log has a table of them with the causes, as `runs/<run>/trials.json`.
 - **publish_best** is red: a gate of the pipeline failed; nothing was published.
 
 Trials are judged on the validation split (`split.validation`, 0.1 unless the pipeline says otherwise), never on the
@@ -50,8 +51,8 @@ def tune(scheduled):
         return sweep.trials(scheduled.file, run, params)
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
-    def best(trials):
-        return sweep.best(pipeline.root, trials or [])
+    def best(trials, run):
+        return sweep.best(pipeline.root, run, trials or [])
 
     with factory.dag(
         f"tune_{pipeline.name}", __doc__, plan=plan, params=params, pipeline=pipeline.name, schedule=None,
@@ -59,16 +60,21 @@ def tune(scheduled):
     ):  # fmt: skip
         run = "{{ run_name(dag_run) }}"
         planned = trials(run=run)
+        shared = "{{ ti.xcom_pull('trials')[0]['data']['%s'] }}"
+        data = job(
+            task_id="preprocess", steps=["preprocess"], run=shared % "run", overrides=shared % "overrides",
+        )  # fmt: skip
+        # The step preprocess of a trial only finds these data, and leaves a note of which they were.
         done = factory.jobs_of(
             scheduled, task_id="trial", steps=["preprocess", "train"], max_active_tis_per_dagrun=plan.trials
         ).expand_kwargs(planned.map(sweep.as_job))
-        chosen, overrides = best(planned), "{{ ti.xcom_pull('best')['overrides'] }}"
+        chosen, overrides = best(planned, run), "{{ ti.xcom_pull('best')['overrides'] }}"
         train_best = job(task_id="train_best", steps=["preprocess", "train", "evaluate"], overrides=overrides)
         publish_best = job(
             task_id="publish_best", steps=["publish"], overrides=overrides,
             outlets=[factory.assets(scheduled)["versions"]],
         )  # fmt: skip
-        done >> chosen >> train_best >> publish_best
+        planned >> data >> done >> chosen >> train_best >> publish_best
 
 
 for scheduled in pipelines.find(Path(__file__).parent)[0]:

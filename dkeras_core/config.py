@@ -20,6 +20,7 @@ from dkeras_core.config_training import Algorithm, Training
 from dkeras_core.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+MOST_FOLDS = 1000
 Memory = Annotated[str, Field(pattern=r"^[0-9]+[mg]$")]
 
 
@@ -67,16 +68,39 @@ class Schema(Section):
 
 
 class Split(Section):
-    """Shares of the rows, drawn by a hash of the key; what remains is the training split."""
+    """Shares of the rows, drawn by a hash of the key; what remains is the training split.
+
+    With ``folds`` the rows are cut into so many parts, and the part number ``fold`` (from 1 on) is the test split.
+    """
 
     test: float = Field(0.2, gt=0, lt=1)
     validation: float = Field(0.0, ge=0, lt=1)
     seed: int = 1
+    folds: int | None = Field(None, ge=2, le=MOST_FOLDS)
+    fold: int | None = Field(None, ge=1)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Which part of the unit interval, into which the hash of a row's key falls, is the test split."""
+        return ((self.fold - 1) / self.folds, self.fold / self.folds) if self.folds else (0.0, self.test)
+
+    @property
+    def tested(self) -> float:
+        """The share of the rows in the test split."""
+        return 1 / self.folds if self.folds else self.test
+
+    @model_validator(mode="after")
+    def _one_of_the_folds(self):
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("folds and fold belong together: how many there are, and which of them is tested on")
+        if self.folds and self.fold > self.folds:
+            raise ValueError(f"there is no fold {self.fold} of {self.folds}; the first one is 1")
+        return self
 
     @model_validator(mode="after")
     def _something_left(self):
-        if self.test + self.validation >= 1:
-            raise ValueError("test + validation leave no rows to train on")
+        if self.tested + self.validation >= 1:
+            raise ValueError(f"test ({self.tested:g}) + validation leave no rows to train on")
         return self
 
 

@@ -1,31 +1,40 @@
-"""Runs of one pipeline side by side: the combinations of a sweep and the best of them, the folds of a validation."""
+"""A sweep: which combinations of settings it tries, what became of them, and which is the best."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import statistics
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dkeras_core import rules
 from dkeras_core.airflow.hdfs import read_json, storage_of
+from dkeras_core.airflow.tags import part_of
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, TrainingError
-from dkeras_core.evaluation.metrics import METRIC_NAMES
 from dkeras_core.paths import Layout
+
+if TYPE_CHECKING:
+    from dkeras_core.storage import Storage
+
+Say = Callable[[str], None]
 
 VALIDATION = 0.1
 """Share of the rows that trials are judged on, where the pipeline holds none back."""
 
+DATA = "data"
+"""Ends the id of the run that preprocesses for all trials: the sweep's own run is that of the best one, made anew."""
+
 _OF_THE_ALGORITHM = ("communication_period", "moving_rate")
 
 
-def trials(file: Path, run: str, asked: Mapping[str, Any], say: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """Return the trials of a sweep: {"run", "overrides", "chosen"}.
+def trials(file: Path, run: str, asked: Mapping[str, Any], say: Say = print) -> list[dict[str, Any]]:
+    """Return the trials of a sweep: {"run", "overrides", "chosen", "data"}.
 
-    ``chosen`` are the overrides that make the combination, without those that make it a trial (epochs, validation).
+    ``chosen`` are the overrides that make the combination, without those that make it a trial (epochs, validation);
+    ``data`` is what the operator is given that preprocesses the data of all of them.
 
     Parameters
     ----------
@@ -67,9 +76,10 @@ def trials(file: Path, run: str, asked: Mapping[str, Any], say: Callable[[str], 
     held = [] if pipeline.split.validation else [f"split.validation={VALIDATION}"]
     return [
         {
-            "run": _name(run, f"t{index}"),
+            "run": part_of(run, f"t{index}"),
             "overrides": [*chosen, *held, f"training.epochs={asked['epochs']}"],
             "chosen": chosen,
+            "data": {"run": part_of(run, DATA), "overrides": [*given, *held]},
         }
         for index, chosen in enumerate(possible)
     ]
@@ -80,85 +90,63 @@ def as_job(trial: Mapping[str, Any]) -> dict[str, Any]:
     return {"run": trial["run"], "overrides": trial["overrides"]}
 
 
-def best(root: str, tried: Sequence[Mapping[str, Any]], say: Callable[[str], None] = print) -> dict[str, Any]:
+def best(root: str, run: str, tried: Sequence[Mapping[str, Any]], say: Say = print) -> dict[str, Any]:
     """Return the trial with the least loss on its validation rows: {"run", "val_loss", "overrides"}.
 
-    Raises
-    ------
-    TrainingError
-        None of them has a loss.
-    """
-    storage, layout, losses = storage_of(root), Layout(root), {}
-    for trial in tried:
-        account = read_json(storage, f"{layout.run(trial['run'])}/train.json") or {}
-        losses[trial["run"]] = (account.get("final") or {}).get("val_loss")
-    ranked = sorted((trial for trial in tried if losses[trial["run"]] is not None), key=lambda one: losses[one["run"]])
-    for trial in ranked:
-        say(f"{losses[trial['run']]:.5f}  {' '.join(trial['chosen']) or 'as in the file'}  ({trial['run']})")
-    for trial in tried:
-        if losses[trial["run"]] is None:
-            say(f"no loss  {' '.join(trial['chosen']) or 'as in the file'}  ({trial['run']})")
-    if not ranked:
-        raise TrainingError("no trial has succeeded", "Look at the logs of the trials.")
-    return {"run": ranked[0]["run"], "val_loss": losses[ranked[0]["run"]], "overrides": list(ranked[0]["chosen"])}
-
-
-def folds(file: Path, run: str, count: int, overrides: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the folds of a validation: each with a test split of its own, a ``count``-th of the rows.
-
-    Raises ConfigError when an override is wrong.
-    """
-    given = list(overrides)
-    seed = Pipeline.load(file, given).split.seed
-    return [
-        {
-            "run": _name(run, f"f{index}"),
-            # From the pipeline's own seed on, but not that seed: its test split decides on promotions.
-            "overrides": [*given, f"split.seed={seed + 1 + index}", f"split.test={1 / count}", "evaluation.gates={}"],
-        }
-        for index in range(count)
-    ]
-
-
-def summary(
-    root: str, run: str, planned: Sequence[Mapping[str, Any]], say: Callable[[str], None] = print
-) -> dict[str, Any]:
-    """Return {"folds", "metrics": {name: {"mean", "sd", "values"}}}, and write it to the run's folder.
-
-    ``sd`` is the standard deviation between the folds, of which ``folds`` have succeeded.
+    A table of all trials goes to ``say`` and, as ``trials.json``, to the run's folder: those that count by their loss,
+    then the others with what was wrong. A trial counts when it has succeeded, on the data that the sweep preprocessed.
 
     Raises
     ------
     TrainingError
-        Fewer than two folds have succeeded.
+        None of them counts; with the causes.
     """
-    storage, layout, found = storage_of(root), Layout(root), []
-    for fold in planned:
-        metrics = read_json(storage, f"{layout.run(fold['run'])}/metrics.json")
-        if metrics is None:
-            say(f"{fold['run']} has no metrics")
-        else:
-            found.append(metrics["challenger"])
-    if len(found) < 2:
-        raise TrainingError(f"{len(found)} of {len(planned)} folds have succeeded", "Look at the logs of the folds.")
-    values = {name: [one.get(name) for one in found] for name in METRIC_NAMES}
-    measured = {name: ones for name, ones in values.items() if all(isinstance(one, float) for one in ones)}
-    result = {
-        "folds": len(found),
-        "metrics": {
-            name: {"mean": statistics.fmean(ones), "sd": statistics.stdev(ones), "values": ones}
-            for name, ones in measured.items()
-        },
-    }
-    for name, one in result["metrics"].items():
-        say(f"{name}: {one['mean']:.4f} ± {one['sd']:.4f}")
-    storage.write_atomic(f"{layout.run(run)}/cross_validation.json", json.dumps(result, indent=1).encode())
-    return result
+    storage, layout = storage_of(root), Layout(root)
+    data = read_json(storage, f"{layout.run(part_of(run, DATA))}/preprocess.json") or {}
+    found = [_outcome(storage, layout, trial, data.get("fingerprint")) for trial in tried]
+    ranked = sorted(found, key=lambda one: (one["val_loss"] is None, one["val_loss"] or 0.0))
+    for line in _table(ranked):
+        say(line)
+    table = {"data": data.get("fingerprint"), "trials": ranked}
+    storage.write_atomic(f"{layout.run(run)}/trials.json", json.dumps(table, indent=1).encode())
+    if not ranked or ranked[0]["val_loss"] is None:
+        causes = dict.fromkeys(one["cause"] for one in ranked)
+        raise TrainingError(
+            f"no trial has succeeded: {'; '.join(causes) or 'there was none'}", "Look at the logs of the trials."
+        )
+    chosen = next(list(trial["chosen"]) for trial in tried if trial["run"] == ranked[0]["run"])
+    return {"run": ranked[0]["run"], "val_loss": ranked[0]["val_loss"], "overrides": chosen}
 
 
-def _name(run: str, tail: str) -> str:
-    name, stamp, digest = run.rsplit("-", 2)
-    return f"{name[:32]}-{stamp}-{digest}-{tail}"  # a run's id has 64 characters
+def _outcome(storage: Storage, layout: Layout, trial: Mapping[str, Any], fingerprint: str | None) -> dict[str, Any]:
+    """Return a row of the table: {"run", "settings", "val_loss", "seconds", "cause"}; a cause or a loss is None."""
+    folder = layout.run(trial["run"])
+    row = {"run": trial["run"], "settings": " ".join(trial["chosen"]) or "as in the file"}
+    row |= {"val_loss": None, "seconds": None, "cause": None}
+    result = read_json(storage, f"{folder}/result.json")
+    if result is None:
+        return row | {"cause": "no application of it has come to an end"}
+    if result["status"] != "succeeded":
+        return row | {"cause": result["error"]["what"]}
+    account = read_json(storage, f"{folder}/train.json") or {}
+    loss = (account.get("final") or {}).get("val_loss")
+    row["seconds"] = account.get("seconds")
+    if not isinstance(loss, float) or not math.isfinite(loss):
+        return row | {"cause": f"the loss on the validation rows is {loss}"}
+    if (read_json(storage, f"{folder}/preprocess.json") or {}).get("fingerprint") != fingerprint:
+        return row | {"cause": "the input was changed while the sweep ran"}
+    return row | {"val_loss": loss}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    width = max((len(row["settings"]) for row in rows), default=0)
+    lines = [f"{'loss':>9} {'seconds':>8}  {'settings':<{width}}  run"]
+    for row in rows:
+        loss = "-" if row["val_loss"] is None else f"{row['val_loss']:.5f}"
+        seconds = "-" if row["seconds"] is None else f"{row['seconds']:.1f}"
+        line = f"{loss:>9} {seconds:>8}  {row['settings']:<{width}}  {row['run']}"
+        lines.append(f"{line}  {' '.join(row['cause'].split())}" if row["cause"] else line)
+    return lines
 
 
 def _algorithm(pipeline: Pipeline, name: str | None, values: Mapping[str, Any]) -> list[str]:

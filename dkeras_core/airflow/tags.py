@@ -21,6 +21,12 @@ def run_id(pipeline: str, dag: str, run: str, moment: datetime) -> str:
     return f"{pipeline[: _RUN_NAME - len(stamp) - len(digest) - 2]}-{stamp}-{digest}"
 
 
+def part_of(run: str, tail: str) -> str:
+    """Return the id of a run that is part of the work of ``run``, such as a trial of a sweep."""
+    name, stamp, digest = run.rsplit("-", 2)
+    return f"{name[: _RUN_NAME - len(stamp) - len(digest) - len(tail) - 3]}-{stamp}-{digest}-{tail}"
+
+
 def task_tag(dag: str, run: str, task: str, index: int = -1) -> str:
     """Return the YARN tag of a task instance's work; its tries share it."""
     return f"{TASK}{_digest(dag, run, task, index)[:24]}"

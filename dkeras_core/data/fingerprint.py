@@ -6,10 +6,10 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from dkeras_core.config import Pipeline
+from dkeras_core.config import Pipeline, Split
 from dkeras_core.errors import StorageError
 
 if TYPE_CHECKING:
@@ -31,10 +31,16 @@ def fingerprint(pipeline: Pipeline, data: str) -> str:
         "format": pipeline.input.format,
         **{
             name: getattr(pipeline, attribute).model_dump(mode="json")
-            for name, attribute in (("schema", "schema_"), ("split", "split"), ("features", "features"))
+            for name, attribute in (("schema", "schema_"), ("features", "features"))
         },
+        "split": _split(pipeline.split),
     }
     return _digest(parts)[:16]
+
+
+def _split(split: Split) -> dict[str, Any]:
+    """The settings that draw the split: folds have no test share, and what has no folds is what it was before them."""
+    return split.model_dump(mode="json", exclude_none=True, exclude={"test"} if split.folds else None)
 
 
 def identity_of_path(storage: Storage, path: str) -> str:

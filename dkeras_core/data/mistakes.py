@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from dkeras_core.config import Pipeline
+from dkeras_core.config import Pipeline, Split
 from dkeras_core.data.checks import CLASSES, KEY, WEIGHT, Counts, canonical_text, number, quoted, text
 from dkeras_core.data.features import canonical
 from dkeras_core.data.schema import Columns
@@ -41,7 +41,7 @@ def refuse(
                 f"none is {value!r}",
                 "use data that hold both classes, or correct schema.positive and schema.negative",
             )
-    shares = {TEST: pipeline.split.test, VALIDATION: pipeline.split.validation}
+    shares = {TEST: pipeline.split.tested, VALIDATION: pipeline.split.validation}
     shares[TRAIN] = 1.0 - sum(shares.values())
     for split in SPLITS:
         held = [counts.rows[split, label] for label in CLASSES.values()]
@@ -49,9 +49,7 @@ def refuse(
             what = "no rows" if not any(held) else "rows of one class only"
             raise DataError(
                 f"{where}: the {split} split ({shares[split]:.0%}) of {counts.total:,} rows holds {what}",
-                f"use more rows or a larger split.{split}"
-                if split != TRAIN
-                else "use more rows or a smaller split.test",
+                f"use more rows or {_remedy(split, pipeline.split)}",
             )
     for name in columns.features:
         hopeless = pipeline.features.impute != "constant" or name in columns.categorical
@@ -60,6 +58,15 @@ def refuse(
                 f"{where}: feature {name!r} is missing in every row of the training split",
                 f"add {name!r} to schema.drop, or correct schema.missing ({schema.missing})",
             )
+
+
+def _remedy(empty: str, split: Split) -> str:
+    """Return which setting of the split puts rows where there are none."""
+    if empty == VALIDATION or (empty == TEST and not split.folds):
+        return f"a larger split.{empty}"
+    if empty == TEST:
+        return "fewer split.folds"
+    return "more split.folds" if split.folds else "a smaller split.test"
 
 
 def _infinite(value: Column) -> Column:

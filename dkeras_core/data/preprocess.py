@@ -41,6 +41,7 @@ def preprocess(
     storage: Storage,
     layout: Layout,
     progress: Callable[[str], None] | None = None,
+    run: str | None = None,
 ) -> DatasetInfo:
     """Return the pipeline's data set, made now or, when data and settings are unchanged, found.
 
@@ -50,6 +51,7 @@ def preprocess(
     pipeline : sections input, schema, split and features say what is done; the number of workers, how many files
         each split has (a multiple of it).
     progress : called with one sentence about what is being done.
+    run : id of the run, kept in dataset.json, which says who has made the data set.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def preprocess(
         info = dataclasses.replace(
             info, path=target, fingerprint=identity, seconds=round(time.monotonic() - started, 3)
         )
-        _seal(storage, staging.path, info)
+        _seal(storage, staging.path, info, run)
         try:
             staging.commit(target)
         except PathExists:
@@ -204,9 +206,9 @@ def _describe(counts: Counts, columns: Columns, pipeline: Pipeline, names: list[
     )
 
 
-def _seal(storage: Storage, folder: str, info: DatasetInfo) -> None:
+def _seal(storage: Storage, folder: str, info: DatasetInfo, run: str | None) -> None:
     """Write dataset.json, which lists every file with its size, and then _SUCCESS."""
     sizes = {name: size for name, size in _sizes(storage, folder).items() if not name.startswith("_")}
-    data = {**info.to_json(), "files": sizes}
+    data = {**info.to_json(), "files": sizes, "run": run}
     storage.write_bytes(f"{folder}/dataset.json", json.dumps(data, indent=1).encode())
     storage.write_bytes(f"{folder}/_SUCCESS", b"")

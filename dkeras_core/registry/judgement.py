@@ -133,7 +133,7 @@ def split_note(pipeline: Pipeline, other: str, current: str) -> str:
     if theirs is None:
         return f"; how {current} split its rows is not known: it may have been trained on some of these"
     same = (theirs.split.seed, theirs.schema_.key) == (pipeline.split.seed, pipeline.schema_.key)
-    # Test rows are those whose hash is small: a larger test split of the same seed holds a smaller one.
-    if same and pipeline.split.test <= theirs.split.test:
+    (begin, end), (low, high) = pipeline.split.span, theirs.split.span
+    if same and low <= begin and end <= high:
         return ""
     return f"; {current} was split otherwise and may have been trained on some of these rows, which flatters it"

@@ -6,8 +6,8 @@ import pytest
 
 from dkeras_core.airflow import sweep
 from dkeras_core.config import Pipeline
+from dkeras_core.data.fingerprint import fingerprint
 from dkeras_core.errors import ConfigError, TrainingError
-from dkeras_core.paths import NAME
 
 ASKED = {
     "algorithms": [], "executors": [], "communication_period": [], "moving_rate": [], "learning_rate": [],
@@ -53,48 +53,70 @@ def test_contradictions_are_told_and_left_out(file):
         sweep.trials(file, RUN, ASKED | {"learning_rate": [1.0, 2.0, 3.0], "most": 2})
 
 
-def test_long_names_stay_names(file):
-    found = sweep.trials(file, f"{'x' * 38}-20261123t010203-abcdef01", ASKED)
-    assert NAME.fullmatch(found[0]["run"]) and found[0]["run"].endswith("-abcdef01-t0")
+def test_all_trials_share_the_data_that_one_application_makes(file):
+    asked = ASKED | {"algorithms": ["asynchronous_easgd", "diloco"], "executors": [1, 3], "learning_rate": [0.1]}
+    found = sweep.trials(file, RUN, asked | {"overrides": ["features.impute=mean"]})
+    shared = found[0]["data"]
+    assert all(trial["data"] == shared for trial in found) and shared["run"] not in {RUN, *(t["run"] for t in found)}
+    wanted = fingerprint(Pipeline.load(file, shared["overrides"]), "input")
+    assert {fingerprint(Pipeline.load(file, trial["overrides"]), "input") for trial in found} == {wanted}
+    assert wanted != fingerprint(Pipeline.load(file), "input")
 
 
-def test_the_least_validation_loss_is_the_best(tmp_path):
-    tried = [{"run": f"r{index}", "chosen": [f"training.seed={index}"], "overrides": []} for index in range(4)]
-    with pytest.raises(TrainingError, match="no trial has succeeded"):
-        sweep.best(tmp_path.as_uri(), tried)
-    for index, loss in ((0, 0.5), (1, 0.4), (2, None)):  # the fourth has written nothing
-        folder = tmp_path / f"runs/r{index}"
-        folder.mkdir(parents=True)
-        (folder / "train.json").write_text(json.dumps({"final": {"val_loss": loss, "val_AUC": 0.9}}))
+TRIED = [{"run": f"r{index}", "chosen": [f"training.seed={index}"], "overrides": []} for index in range(6)]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Put the files of a trial's run below the root folder: ``write("r0", train={...})``."""
+
+    def put(run, **files):
+        folder = tmp_path / "runs" / run
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in files.items():
+            (folder / f"{name}.json").write_text(json.dumps(value))
+
+    return put
+
+
+def succeeded(loss, seconds=5.0, data="abc"):
+    train = {"final": {"val_loss": loss, "val_AUC": 0.9}, "seconds": seconds}
+    return {"result": {"status": "succeeded"}, "train": train, "preprocess": {"fingerprint": data}}
+
+
+def test_the_least_validation_loss_is_the_best(tmp_path, write):
+    write(f"{RUN}-data", preprocess={"fingerprint": "abc"})
+    write("r0", **succeeded(0.5))
+    write("r1", **succeeded(0.4, 61.0))
+    write("r2", **succeeded(float("nan")))
+    write("r3", **succeeded(0.1, data="of an input that was changed"))
+    # It was trained once, cleared, and failed then.
+    write("r4", **succeeded(0.1) | {"result": {"status": "failed", "error": {"what": "worker 1 was\nlost"}}})
     said = []
-    found = sweep.best(tmp_path.as_uri(), tried, said.append)
+    found = sweep.best(tmp_path.as_uri(), RUN, TRIED, said.append)
     assert found == {"run": "r1", "val_loss": 0.4, "overrides": ["training.seed=1"]}
-    assert [line.split()[0] for line in said] == ["0.40000", "0.50000", "no", "no"]
+    assert [" ".join(line.split()) for line in said] == [
+        "loss seconds settings run",
+        "0.40000 61.0 training.seed=1 r1",
+        "0.50000 5.0 training.seed=0 r0",
+        "- 5.0 training.seed=2 r2 the loss on the validation rows is nan",
+        "- 5.0 training.seed=3 r3 the input was changed while the sweep ran",
+        "- - training.seed=4 r4 worker 1 was lost",
+        "- - training.seed=5 r5 no application of it has come to an end",
+    ]
+    written = json.loads((tmp_path / f"runs/{RUN}/trials.json").read_text())
+    assert [one["run"] for one in written["trials"]] == ["r1", "r0", "r2", "r3", "r4", "r5"]
+    assert written["trials"][0] == {
+        "run": "r1", "settings": "training.seed=1", "val_loss": 0.4, "seconds": 61.0, "cause": None,
+    }  # fmt: skip
 
 
-def test_folds_have_splits_of_their_own(file):
-    found = sweep.folds(file, RUN, 4, ["training.epochs=1"])
-    assert [fold["run"] for fold in found] == [f"{RUN}-f{index}" for index in range(4)]
-    pipelines = [Pipeline.load(file, fold["overrides"]) for fold in found]
-    own = Pipeline.load(file).split.seed
-    assert len({one.split.seed for one in pipelines} | {own}) == 5 and {one.split.test for one in pipelines} == {0.25}
-    assert all(one.training.epochs == 1 and one.evaluation.gates == {} for one in pipelines)
-    with pytest.raises(ConfigError, match="unknown key"):
-        sweep.folds(file, RUN, 4, ["training.epoch=1"])
-
-
-def test_mean_and_spread_of_the_folds_that_succeeded(tmp_path):
-    planned = [{"run": f"f{index}"} for index in range(3)]
-    for index, auc in ((0, 0.8), (2, 0.9)):
-        folder = tmp_path / f"runs/f{index}"
-        folder.mkdir(parents=True)
-        (folder / "metrics.json").write_text(json.dumps({"challenger": {"roc_auc": auc, "ams": None, "rows": 5}}))
-    said = []
-    found = sweep.summary(tmp_path.as_uri(), "all", planned, said.append)
-    assert found["folds"] == 2 and list(found["metrics"]) == ["roc_auc"]
-    assert found["metrics"]["roc_auc"]["mean"] == pytest.approx(0.85)
-    assert found["metrics"]["roc_auc"]["sd"] == pytest.approx(0.1 / 2**0.5)
-    assert said == ["f1 has no metrics", "roc_auc: 0.8500 ± 0.0707"]
-    assert json.loads((tmp_path / "runs/all/cross_validation.json").read_text()) == found
-    with pytest.raises(TrainingError, match="1 of 2 folds"):
-        sweep.summary(tmp_path.as_uri(), "all", planned[:2])
+def test_a_sweep_without_a_loss_fails_with_the_causes(tmp_path, write):
+    failed = {"status": "failed", "error": {"what": "executor memory (9 GB) is above the limit"}}
+    for trial in TRIED[:3]:
+        write(trial["run"], result=failed)
+    with pytest.raises(TrainingError, match=r"no trial has succeeded: executor memory \(9 GB\).*; no application"):
+        sweep.best(tmp_path.as_uri(), RUN, TRIED[:4])
+    assert (tmp_path / f"runs/{RUN}/trials.json").exists()
+    with pytest.raises(TrainingError, match="there was none"):
+        sweep.best(tmp_path.as_uri(), RUN, [])

@@ -43,9 +43,9 @@ def narrow(events):
 def run_in(spark):
     """Preprocess a file into a root folder, with settings such as ``"split.test=0.3"``."""
 
-    def call(root, path, *settings, spark=spark, progress=None):
+    def call(root, path, *settings, spark=spark, progress=None, by=None):
         pipeline = Pipeline.parse(HIGGS.format(root=root, path=path), overrides=list(settings))
-        return preprocess(spark, pipeline, LocalStorage(), Layout(pipeline.root), progress)
+        return preprocess(spark, pipeline, LocalStorage(), Layout(pipeline.root), progress, run=by)
 
     return call
 

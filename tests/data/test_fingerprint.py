@@ -20,6 +20,10 @@ registry: {model: higgs}
 """
 
 
+# Of the first release: with another value every data set would be made again.
+KNOWN = "c2607770ac955cba"
+
+
 def of(*settings):
     return fingerprint(Pipeline.parse(TEXT, overrides=list(settings)), "data")
 
@@ -33,12 +37,24 @@ def of(*settings):
         "schema.categorical=[a]",
         "split.seed=2",
         "split.test=0.3",
+        "split={folds: 5, fold: 1}",
         "features.impute=mean",
         "features.indicators=true",
     ],
 )
 def test_what_shapes_the_result_counts(setting):
     assert of(setting) != of()
+
+
+def test_without_folds_it_is_what_it_was_before_there_were_folds():
+    assert of() == KNOWN
+
+
+def test_folds_count_and_with_them_the_share_of_the_test_split_does_not():
+    found = {of(f"split={{folds: {folds}, fold: {fold}}}") for folds in (2, 3) for fold in (1, 2)}
+    assert len(found) == 4
+    assert of("split={folds: 3, fold: 1, test: 0.4}") == of("split={folds: 3, fold: 1}")
+    assert of("split={folds: 3, fold: 1, validation: 0.1}") != of("split={folds: 3, fold: 1}")
 
 
 @pytest.mark.parametrize("setting", ["name=other", "root=/other", "training.workers=9", "resources.executors=7"])
