@@ -85,8 +85,7 @@ class DkerasJobOperator(BaseOperator):
         super().__init__(**settings)
         pause.check(on_pause)
         self.pipeline, self.steps, self.run, self.overrides = pipeline, steps, run, overrides
-        self.queue_name, self.data, self.again, self.poll = queue_name, data, again, poll
-        self.on_pause = on_pause
+        self.queue_name, self.data, self.again, self.poll, self.on_pause = queue_name, data, again, poll, on_pause
         self._work: Work | None = None
         self._call: Call | None = None
         self._killed = False
@@ -100,9 +99,7 @@ class DkerasJobOperator(BaseOperator):
         except DkerasError as error:
             raise self._failure(context, error) from error
 
-    def execute_complete(
-        self, context, event: dict[str, str], adopted: bool = False, since: float | None = None
-    ) -> dict:
+    def execute_complete(self, context, event: dict, adopted: bool = False, since: float | None = None) -> dict:
         """Go on when the trigger has fired: the truth is in HDFS."""
         try:
             self._begin(context)
@@ -152,8 +149,11 @@ class DkerasJobOperator(BaseOperator):
         elif result := work.finished():
             self.log.info("%s has done this work for an earlier try", result["application"])
             return self._summary(context, result)
-        if not self._again() and (result := work.published()):
-            self.log.info("run %s is published: its steps are done for good (again=True works on it)", work.run)
+        return self._work_on(context)
+
+    def _work_on(self, context) -> dict:
+        if not self._again() and (result := self._work.published()):
+            self.log.info("run %s is published: its steps are done for good (again=True works on it)", self._work.run)
             return self._summary(context, result)
         self._submit(context)
 
@@ -227,10 +227,10 @@ class DkerasJobOperator(BaseOperator):
             if event["end"] == trigger.PAUSED:
                 self.log.info("%s was ended because the DAG was paused; submitting anew", application)
                 self._since = time.time()
-                self._submit(context)
+                return self._work_on(context)
             if adopted and view.app is not None and view.app.state == "KILLED":
                 self.log.info("%s was killed for an earlier try; submitting anew", application)
-                self._submit(context)
+                return self._work_on(context)
         result = work.conclude(view, application, self.log.error)
         work.tidy()
         return self._summary(context, result)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from dkeras_core.errors import ClusterError
-from dkeras_core.singlenode import configuration, daemons, health, host, ports, processes
+from dkeras_core.singlenode import configuration, daemons, filesystem, health, host, ports, processes
 from dkeras_core.singlenode.daemons import NAMENODE, RESOURCEMANAGER, Daemon
 from dkeras_core.singlenode.home import Home, Started, State
 from dkeras_core.singlenode.jars import PROJECT_ROOT, Jars, ensure_jars
@@ -231,25 +231,12 @@ class SingleNode:
         # HDFS last: the first time it must be formatted, and meanwhile the others load their classes.
         for daemon in sorted(missing, key=lambda daemon: daemon.name.endswith("node")):
             if daemon == NAMENODE and not self._home.namenode.is_dir():
-                self._format(progress)
+                progress("formatting HDFS")
+                filesystem.make(self._home, self.run)
             progress(f"starting {daemon.name}")
             process = daemons.start(daemon, home=self._home, jars=jars, java=java)
             state.daemons[daemon.name] = Started(process.pid, process.started, time.time())
             state.save(self._home.state)
-
-    def _format(self, progress: Progress) -> None:
-        """Make an empty file system beside its place and rename it, so that no NameNode starts on half of one."""
-        progress("formatting HDFS")
-        fresh = self._home.namenode.with_suffix(".formatting")
-        shutil.rmtree(fresh, ignore_errors=True)
-        result = self.run(
-            NAMENODE.main_class, "-D", f"dfs.namenode.name.dir={fresh.as_uri()}", "-format", "-nonInteractive"
-        )
-        if result.returncode != 0 or not (fresh / "current" / "VERSION").is_file():
-            lines = (result.stdout + result.stderr).splitlines()[-15:]
-            raise ClusterError("HDFS could not be formatted:\n" + "\n".join(lines), "see whether the disk is full")
-        shutil.rmtree(self._home.datanode, ignore_errors=True)  # blocks of a file system that is no more
-        fresh.rename(self._home.namenode)
 
     def _wait(self, state: State, progress: Progress) -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -225,6 +225,9 @@ def test_what_is_done_when_the_dag_is_paused_stays_done(stage, rm):
     there = rm.has(1, "FINISHED")
     stage.result(there)
     assert stage.complete(there, end="paused")["returned"]["application"] == there and stage.calls == []
+    (stage.run / "result.json").unlink()  # killed between the version and the result
+    (stage.run / "publish.json").write_text(json.dumps({"path": "/m/versions/3", "version": 3}))
+    assert stage.complete(rm.has(2, "KILLED"), end="paused")["returned"]["version"] == 3 and stage.calls == []
 
 
 def test_a_pause_during_the_submission_takes_it_back_and_costs_no_try(stage, rm):
