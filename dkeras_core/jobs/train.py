@@ -68,9 +68,10 @@ def _settings(context: Context, dataset: dict):
 
     pipeline, training = context.pipeline, context.pipeline.training
     optimizer = {"name": training.optimizer.name, **training.optimizer.arguments}
-    scaled = scaling(optimizer, pipeline.workers, pipeline.algorithm.name, training.learning_rate_scaling)
+    rule = pipeline.algorithm.rule()
+    scaled = scaling(optimizer, pipeline.workers, rule, training.learning_rate_scaling)
     return TrainingSettings(
-        rule=pipeline.algorithm.rule(),
+        rule=rule,
         optimizer=optimizer,
         loss=training.loss,
         epochs=training.epochs,

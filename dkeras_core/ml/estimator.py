@@ -112,7 +112,7 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         from dkeras_core.training.settings import EarlyStopping, TrainingSettings
 
         optimizer = self._value("optimizer") or {"name": "adam"}
-        scaled = scaling(optimizer, workers, rule.name, self.getOrDefault("learning_rate_scaling"))
+        scaled = scaling(optimizer, workers, rule, self.getOrDefault("learning_rate_scaling"))
         stopping = self._value("early_stopping")
         same = (
             "loss loss_weights epochs batch_size class_weight result overlap exchange_share on_nonfinite wire "

@@ -5,34 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from dkeras_core.rules.base import Arrays
-from dkeras_core.rules.updates import UpdateRule
+from dkeras_core.rules.updates import AddedUpdateRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class ADAG(UpdateRule):
+class ADAG(AddedUpdateRule):
     """Accumulated gradient normalisation: the accumulated update divided by the local steps that made it.
 
     With d the update of the worker since it last took the center, after tau steps::
 
-        c <- c + d / tau
+        c <- c + min(1 / tau, a) d
         x <- c
 
-    Divides by the steps really made, which at the end of an epoch are fewer than tau. The center moves like
-    DOWNPOUR's with 1/tau of the learning rate, stable with many workers; with one worker it is as much slower than
-    sequential training, unless tau is 1.
+    Divides by the steps really made, which at the end of a run are fewer than tau. The center moves like DOWNPOUR's
+    with 1/tau of the learning rate; with one worker it is as much slower than sequential training, unless tau is 1.
+    With more workers than tau it would still overshoot, so a = ``commit_rate`` bounds what is added.
 
     Parameters
     ----------
-    communication_period : int, "auto", "epoch" or "fit"
+    commit_rate : float in (0, 1] or "mean"
+        At most this part of an update is added. 1 is the paper's, which always adds 1 / tau; "mean" is 1 / p: with
+        more workers than tau the center moves by the mean of their updates.
+    communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges (lambda in the paper).
     """
 
     name: ClassVar[str] = "adag"
     default_result: ClassVar[str] = "ema"
 
-    def message(self, x: np.ndarray, state: Arrays, steps: int) -> np.ndarray:
-        update = super().message(x, state, steps)
-        return np.multiply(update, np.float32(1 / steps), out=update)
+    def share(self, steps: int) -> float:
+        return min(1 / steps, self.commit_rate)

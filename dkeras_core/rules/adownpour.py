@@ -8,24 +8,27 @@ from typing import ClassVar
 import numpy as np
 
 from dkeras_core.rules.base import Arrays, Arrival
-from dkeras_core.rules.updates import UpdateRule
+from dkeras_core.rules.updates import AddedUpdateRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class ADownpour(UpdateRule):
+class ADownpour(AddedUpdateRule):
     """ADOWNPOUR, section 5 of arXiv 1412.6651.
 
     Workers and center are those of DOWNPOUR. With t the number of updates of the center c before this one, and z
-    first the initial center::
+    first the initial center, a = ``commit_rate``::
 
         z <- (1 - 1 / (t + 1)) z + 1 / (t + 1) c
-        c <- c + d
+        c <- c + a d
 
     z is the mean of all centers up to then, the initial one included, and it is what the result "center" publishes.
 
     Parameters
     ----------
-    communication_period : int, "auto", "epoch" or "fit"
+    commit_rate : float in (0, 1] or "mean"
+        a, the part of each update that is added: the paper's 1, or "mean" for 1 / p, with which the center moves by
+        the mean of the workers' updates.
+    communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges.
     """
 

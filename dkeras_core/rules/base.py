@@ -15,6 +15,18 @@ from dkeras_core.errors import ConfigError
 
 Arrays = dict[str, np.ndarray]
 
+BY_WORKERS = "by_workers"
+"""The communication period that ``period_for`` gives the number of workers."""
+
+
+def period_for(workers: int) -> int:
+    """tau for p workers, the default of rules that let the user choose: 10 up to 8 workers, 5 for 16, 2 from 32 on.
+
+    Each of p workers makes 1/p of the steps, so with a fixed tau many workers meet too seldom to learn from each other
+    (docs/convergence.md).
+    """
+    return min(10, max(2, 80 // workers))
+
 
 def _exactly(values: np.ndarray) -> None:
     """The rounding of a wire that carries float32."""
@@ -100,9 +112,10 @@ class Rule:
     only_period: ClassVar[int | str | None] = None
     """The one communication period of an algorithm that has no choice."""
 
-    communication_period: int | str = 10
-    """tau: local steps between two exchanges; "epoch" or "fit" for one exchange an epoch or at the end; "auto" for as
-    many as keep exchanging within a share of the time (asynchronous rules)."""
+    communication_period: int | str = BY_WORKERS
+    """tau: local steps between two exchanges; "by_workers" for those that ``period_for`` has for p; "epoch" or "fit"
+    for one exchange an epoch or at the end; "auto" for as many as keep exchanging within a share of the time
+    (asynchronous rules)."""
 
     def __post_init__(self):
         self._period()
@@ -116,7 +129,9 @@ class Rule:
 
         Raises ConfigError when the rule cannot have so many workers.
         """
-        return self
+        if self.communication_period != BY_WORKERS:
+            return self
+        return dataclasses.replace(self, communication_period=period_for(workers))
 
     def optimizer(self, setting: dict[str, Any]) -> dict[str, Any]:
         """The local optimizer, given the user's (``{"name": "adam", "learning_rate": ...}``): most rules take any."""
@@ -171,7 +186,7 @@ class Rule:
                 raise self._wrong("communication_period", f"{self.only_period!r}, its only value")
             object.__setattr__(self, "communication_period", self.only_period)
             return
-        words = ("epoch", "fit") if self.synchronous else ("auto", "epoch", "fit")
+        words = (BY_WORKERS, "epoch", "fit") if self.synchronous else (BY_WORKERS, "auto", "epoch", "fit")
         if isinstance(self.communication_period, str) and self.communication_period in words:
             return
         wanted = "a whole number of at least 1, or " + " or ".join(f'"{word}"' for word in words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dkeras_core.rules.updates import UpdateRule
+from dkeras_core.rules.updates import AddedUpdateRule, UpdateRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +33,26 @@ class DeltaAveraging(UpdateRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AsynchronousDeltaAveraging(UpdateRule):
+class AsynchronousDeltaAveraging(AddedUpdateRule):
     """Asynchronous delta averaging: DOWNPOUR by another name, one exchange an epoch (or, with 1, a batch).
 
-    ::
+    With a = ``commit_rate``::
 
-        c <- c + d
+        c <- c + a d
         x <- c
 
-    The server takes each update whole, not divided by the number of workers, as Elephas' asynchronous and hogwild
-    modes do.
+    Elephas' asynchronous and hogwild modes take each update whole (a = 1), and overshoot with many workers.
 
     Parameters
     ----------
+    commit_rate : float in (0, 1] or "mean"
+        The part of each update that is added: Elephas' 1, or "mean" for 1 / p, with which the center moves by the mean
+        of the workers' updates.
     communication_period : int, "auto", "epoch" or "fit"
         Local steps between exchanges; 1 for Elephas' frequency "batch".
     """
 
     name: ClassVar[str] = "asynchronous_delta_averaging"
+    default_result: ClassVar[str] = "ema"
 
     communication_period: int | str = "epoch"

@@ -33,7 +33,7 @@ class DiLoCo(CenterRule):
         good. The paper's 0.9 goes with eta 0.7.
     outer_learning_rate : float in (0, 2]
         eta.
-    communication_period : int, "epoch" or "fit"
+    communication_period : int, "by_workers", "epoch" or "fit"
         tau, local steps between rounds. The paper makes 500; runs of some hundred local steps need 4 to 10.
     """
 

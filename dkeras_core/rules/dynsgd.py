@@ -27,7 +27,7 @@ class DynSGD(UpdateRule):
 
     Parameters
     ----------
-    communication_period : int, "auto", "epoch" or "fit"
+    communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges.
     """
 

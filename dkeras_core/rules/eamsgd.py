@@ -36,7 +36,7 @@ class EAMSGD(AsynchronousEASGD):
         than the default 0.9, and runs of many hundred local steps, since it averages over a hundred.
     moving_rate : float in (0, 1] or "paper"
         alpha; "paper" is 0.9 / p.
-    communication_period : int, "auto", "epoch" or "fit"
+    communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges; the paper's 10.
     """
 

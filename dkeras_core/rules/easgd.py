@@ -32,7 +32,7 @@ class AsynchronousEASGD(Rule):
     moving_rate : float in (0, 1] or "paper"
         alpha. "paper" is the beta = 0.9 of the paper divided over the workers, 0.9 / p. The default 0.5 does not
         depend on p; it is safe because the exchange is atomic, and couples many workers better.
-    communication_period : int, "auto", "epoch" or "fit"
+    communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges; the paper's 10.
     """
 
@@ -45,7 +45,8 @@ class AsynchronousEASGD(Rule):
             self._real("moving_rate", above=0, at_most=1, or_else=', or "paper" for 0.9 / workers')
 
     def for_workers(self, workers: int) -> Self:
-        return replace(self, moving_rate=PAPER_BETA / workers) if self.moving_rate == "paper" else self
+        rule = super().for_workers(workers)
+        return replace(rule, moving_rate=PAPER_BETA / workers) if rule.moving_rate == "paper" else rule
 
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
@@ -77,7 +78,7 @@ class EASGD(AsynchronousEASGD):
     moving_rate : float in (0, 1] or "paper"
         alpha; p alpha must not exceed 1, beyond which the center overshoots the workers' mean. The default "paper"
         is 0.9 / p.
-    communication_period : int, "epoch" or "fit"
+    communication_period : int, "by_workers", "epoch" or "fit"
         tau, local steps between rounds; the paper's 10.
     """
 

@@ -24,7 +24,7 @@ class ModelAveraging(CenterRule):
 
     Parameters
     ----------
-    communication_period : int, "epoch" or "fit"
+    communication_period : int, "by_workers", "epoch" or "fit"
         tau, local steps between rounds. The paper makes 50; runs of some hundred local steps want more rounds.
     """
 

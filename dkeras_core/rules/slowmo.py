@@ -32,7 +32,7 @@ class SlowMo(CenterRule):
         good. The paper tunes it for each task.
     slow_learning_rate : float in (0, 2]
         alpha; the paper's 1.
-    communication_period : int, "epoch" or "fit"
+    communication_period : int, "by_workers", "epoch" or "fit"
         tau, local steps between rounds.
     """
 

@@ -9,18 +9,19 @@ import numpy as np
 
 from dkeras_core.errors import ConfigError
 from dkeras_core.rules.base import Arrays
-from dkeras_core.rules.updates import UpdateRule
+from dkeras_core.rules.updates import AddedUpdateRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdSharing(UpdateRule):
+class ThresholdSharing(AddedUpdateRule):
     """Gradient sharing by threshold ("Scalable distributed DNN training using commodity GPU cloud computing").
 
-    Workers send -t, 0 or t for each parameter and keep the rest as residual r; the center c adds up what is sent::
+    Workers send -t, 0 or t for each parameter and keep the rest as residual r; the center c adds up what is sent,
+    times a = ``commit_rate``::
 
         r = x - c_taken
         m = t where r > t, -t where r < -t, else 0
-        c <- c + m
+        c <- c + a m
         x <- c + (r - m)
 
     c_taken is the center that the worker has seen last, so that r holds all of its updates that were not sent before:
@@ -37,6 +38,9 @@ class ThresholdSharing(UpdateRule):
 
     Parameters
     ----------
+    commit_rate : float in (0, 1] or "mean"
+        The part of each message that is added: Strom's 1, or "mean" for 1 / p, with which the center moves by the mean
+        of the workers' messages.
     threshold : float in (0, 1000]
         t at the start, in units of the parameters.
     min_density, max_density : float in (0, 1]
@@ -59,6 +63,7 @@ class ThresholdSharing(UpdateRule):
     decay: float = 0.5 ** (1 / 20)
 
     def validate(self) -> None:
+        super().validate()
         self._real("threshold", above=0, at_most=1000)
         self._real("min_density", above=0, at_most=1)
         self._real("max_density", above=0, at_most=1)
@@ -90,7 +95,7 @@ class ThresholdSharing(UpdateRule):
         np.subtract(message, threshold, out=message, where=over)
         np.subtract(residual, message, out=residual)
         self._adapt(threshold, sent / x.size)
-        return message
+        return np.multiply(message, np.float32(self.share(steps)), out=message)
 
     def receive(self, x: np.ndarray, answer: np.ndarray, state: Arrays) -> None:
         np.add(answer, state["residual"], out=x)

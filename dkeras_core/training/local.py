@@ -110,7 +110,7 @@ def fit_local(
     known = {field.name for field in fields(TrainingSettings)}
     for name in settings.keys() - known:
         raise ConfigError(f"fit_local takes no {name!r}{meant(name, known)}", "see TrainingSettings for what it takes")
-    scaled = scaling(optimizer, workers, rule.name, learning_rate_scaling)
+    scaled = scaling(optimizer, workers, rule, learning_rate_scaling)
     chosen = {"learning_rate_scale": scaled.scale, "warmup": scaled.warmup, "warm_start": scaled.warm_start} | settings
     run = TrainingSettings(
         rule=rule,

@@ -1,8 +1,8 @@
 """The learning rate for p workers: how far it is raised, how it is reached, and how many steps one worker goes ahead.
 
-Each of p workers makes 1/p of the steps that sequential training would make. Elastic averaging moves the center no
-faster than one worker, so with many workers an unchanged rate leaves the model under-trained; rules that add up the
-workers' updates move p times as fast, and need the contrary. The figures come from the runs in docs/convergence.md.
+Each of p workers makes 1/p of the steps that sequential training would make. Averaging moves the center no faster than
+one worker, so with many workers an unchanged rate leaves the model under-trained; a rule that adds up the workers'
+whole updates moves it p times as fast, and needs the contrary. The figures come from the runs in docs/convergence.md.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dkeras_core.errors import ConfigError
+from dkeras_core.rules import Rule
+from dkeras_core.rules.updates import AddedUpdateRule
 
 WARMUP = 0.1  # share of a worker's local steps; a raised rate that starts at once can throw the first steps far off
 
@@ -21,9 +23,8 @@ ADAPTIVE = frozenset(
 )
 
 # What a rule does with the steps that p workers make at the same time
-AVERAGING = frozenset({"asynchronous_easgd", "easgd", "eamsgd", "model_averaging", "delta_averaging"})
+AVERAGING = frozenset({"asynchronous_easgd", "easgd", "eamsgd", "model_averaging", "delta_averaging", "dynsgd"})
 OUTER_MOMENTUM = frozenset({"slowmo", "diloco"})
-ADDING = frozenset({"downpour", "adownpour", "mvadownpour", "asynchronous_delta_averaging"})
 MOST = 8.0
 
 
@@ -40,7 +41,7 @@ class Scaling(NamedTuple):
     warm_start: int = 0
 
 
-def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | float = "auto") -> Scaling:
+def scaling(optimizer: Mapping[str, Any], workers: int, rule: Rule, mode: str | float = "auto") -> Scaling:
     """Return the learning-rate scaling of a run.
 
     Parameters
@@ -49,8 +50,8 @@ def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | f
         ``{"name": ..., "learning_rate": ...}`` or Keras' ``{"class_name": ..., "config": ...}``.
     workers : int
         p, at least 1.
-    rule : str
-        Name of the algorithm.
+    rule : Rule
+        The algorithm; of one that adds up updates, its ``commit_rate`` counts.
     mode : "auto", "none", or a number above 0
         "auto" is the choice measured for this rule, p and kind of optimizer; "none" leaves the rate as it is; a number
         is the factor itself, with warm-up when it is above 1.
@@ -58,7 +59,7 @@ def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | f
     Raises
     ------
     ConfigError
-        ``mode`` is none of these.
+        ``mode`` is none of these, or the rule cannot have so many workers.
     """
     if isinstance(mode, int | float) and not isinstance(mode, bool) and math.isfinite(mode) and mode > 0:
         return Scaling(float(mode), WARMUP if mode > 1 else 0.0)
@@ -70,23 +71,29 @@ def scaling(optimizer: Mapping[str, Any], workers: int, rule: str, mode: str | f
     if mode == "none" or workers == 1:
         return Scaling()
     adaptive = str(optimizer.get("name", optimizer.get("class_name", ""))).lower() in ADAPTIVE
-    scale = _scale(rule, workers, adaptive and rule != "eamsgd")  # whose local optimizer is SGD whatever is said
+    adaptive = adaptive and rule.name != "eamsgd"  # whose local optimizer is SGD whatever is said
+    scale = _scale(rule.for_workers(workers), workers, adaptive)
     return Scaling(scale, WARMUP if scale > 1 else 0.0)
 
 
-def _scale(rule: str, p: int, adaptive: bool) -> float:
-    if rule in ADDING:
-        return 1.0 / p
-    if rule == "threshold_sharing":  # adds up too, but of smaller updates less and less passes the threshold
-        return min(1.0, 2.0 / p)
-    if rule in OUTER_MOMENTUM:  # by itself it makes the steps twice as long
+def _scale(rule: Rule, p: int, adaptive: bool) -> float:
+    adding = isinstance(rule, AddedUpdateRule)
+    if adding and (times := p * _share(rule)) > 1.001:
+        return 1.0 / times
+    if rule.name in OUTER_MOMENTUM:  # by itself it makes the steps twice as long
         scale = p / 4 if adaptive else p / 2
-    elif rule == "asynchronous_easgd" and adaptive:  # its workers are further apart than those that meet
+    elif rule.name == "asynchronous_easgd" and adaptive:  # its workers are further apart than those that meet
         scale = math.sqrt(p)
-    elif rule in AVERAGING:
+    elif adding or rule.name in AVERAGING:
         scale = p / 2 if adaptive else p
-    elif rule == "gradient_averaging":
+    elif rule.name == "gradient_averaging":
         scale = 1.0 if adaptive else p / 2
     else:
         scale = 1.0
     return float(min(MOST, max(1.0, scale)))
+
+
+def _share(rule: AddedUpdateRule) -> float:
+    """The part of an update that the center takes over."""
+    period = rule.communication_period
+    return rule.share(period if isinstance(period, int) else 1)

@@ -70,6 +70,8 @@ class EarlyStopping:
 class TrainingSettings:
     """What the driver needs beside the model and the rows; what is not described here is in ``TrainingTask``.
 
+    rule : Rule
+        The algorithm; made for ``workers`` here, so that what is told of the run has numbers.
     result : str or None
         "mean", "center", "ema" or "ensemble"; None for the rule's own choice.
     wire : str
@@ -131,6 +133,7 @@ class TrainingSettings:
             found.append(("on_nonfinite", f'must be "stop" or "drop", not {self.on_nonfinite!r}'))
         if found:
             raise ConfigError("; ".join(f"{setting}: {reason}" for setting, reason in found))
+        object.__setattr__(self, "rule", self.rule.for_workers(self.workers))
 
     @property
     def chosen_result(self) -> str:

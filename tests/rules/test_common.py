@@ -55,11 +55,6 @@ def each(parameter, values):
     return [{parameter: value} for value in values]
 
 
-def over_workers(workers):
-    """DOWNPOUR and its kin make p steps where one worker makes one, from gradients p exchanges old, and diverge."""
-    return 1.0 if workers == 1 else 0.25 / workers
-
-
 CASES = {
     "asynchronous_easgd": Case(
         parameters={"moving_rate": 0.25, "communication_period": 4},
@@ -82,12 +77,12 @@ CASES = {
         invalid=each("moving_rate", NO_RATE) + each("momentum", [0, 0.0, *NO_MOMENTUM]),
     ),
     "downpour": Case(
+        parameters={"commit_rate": 1},
         center=[1.0, 1.0],
         # worker 1 commits a stale update: d = x - (the center it took), not x - c
         steps=[({0: [2.0, 1.0]}, {0: [2.0, 1.0]}, [2.0, 1.0]), ({1: [0.0, 3.0]}, {1: [1.0, 3.0]}, [1.0, 3.0])],
         sequential={},
-        converging=lambda workers: {"communication_period": 10 if workers == 1 else 1},
-        rate=over_workers,
+        invalid=each("commit_rate", NO_RATE),
     ),
     "mdownpour": Case(
         parameters={"learning_rate": 0.5, "momentum": 0.5},
@@ -98,6 +93,7 @@ CASES = {
         invalid=each("momentum", NO_MOMENTUM) + each("learning_rate", [0, -1, 11, *NOT_NUMBERS]),
     ),
     "adownpour": Case(
+        parameters={"commit_rate": 1},
         center=[0.0],
         # z is the mean of the centers 0; 0, 4; 0, 4, 8
         steps=[
@@ -106,25 +102,24 @@ CASES = {
             ({0: [8.0]}, {0: [8.0]}, [8.0], [4.0]),
         ],
         converging=lambda workers: {"communication_period": 1},
-        rate=over_workers,
         tolerance=(0.15, 0.05),  # the way from the start stays in the mean
+        invalid=each("commit_rate", NO_RATE),
     ),
     "mvadownpour": Case(
-        parameters={"averaging_rate": 0.25},
+        parameters={"averaging_rate": 0.25, "commit_rate": 1},
         center=[0.0],
         steps=[({0: [4.0]}, {0: [4.0]}, [4.0], [0.0]), ({0: [4.0]}, {0: [4.0]}, [4.0], [1.0])],
         converging=lambda workers: {"communication_period": 1, "averaging_rate": 0.05},
-        rate=over_workers,
-        invalid=each("averaging_rate", NO_RATE),
+        invalid=each("averaging_rate", NO_RATE) + each("commit_rate", NO_RATE),
     ),
     "adag": Case(
-        parameters={"communication_period": 4},
+        parameters={"communication_period": 4, "commit_rate": 1},
         center=[1.0, 1.0],
         # d = (4, -2) in 4 steps
         steps=[({0: [5.0, -1.0]}, {0: [2.0, 0.5]}, [2.0, 0.5])],
         sequential={"communication_period": 1},
         converging=lambda workers: {"communication_period": 2},
-        rate=lambda workers: min(1, 2 * over_workers(workers)),  # divided by tau
+        invalid=each("commit_rate", NO_RATE),
     ),
     "dynsgd": Case(
         center=[0.0, 0.0],
@@ -168,14 +163,14 @@ CASES = {
         sequential={},
     ),
     "asynchronous_delta_averaging": Case(
+        parameters={"commit_rate": 1},
         center=[1.0],
         steps=[({0: [3.0]}, {0: [3.0]}, [3.0]), ({1: [0.0]}, {1: [2.0]}, [2.0])],  # d = 2 and -1, whole
         sequential={},
-        converging=lambda workers: {"communication_period": "epoch" if workers == 1 else 1},
-        rate=over_workers,
+        invalid=each("commit_rate", NO_RATE),
     ),
     "threshold_sharing": Case(
-        parameters={"threshold": 0.5, "min_density": 0.4, "max_density": 0.5, "decay": 0.5},
+        parameters={"threshold": 0.5, "min_density": 0.4, "max_density": 0.5, "decay": 0.5, "commit_rate": 1},
         center=[0.0, 0.0, 0.0],
         steps=[
             # r = (2, -0.25, -1), m = (0.5, 0, -0.5), r - m = (1.5, -0.25, -0.5); 2 of 3 sent: t = 1
@@ -186,8 +181,8 @@ CASES = {
             ({0: [2.0, -0.75, -1.0]}, {0: [2.0, -0.25, -1.0]}, [1.5, 0.5, -0.5]),
         ],
         sequential={},
-        rate=over_workers,
-        invalid=each("threshold", [0, -1, *NOT_NUMBERS])
+        invalid=each("commit_rate", NO_RATE)
+        + each("threshold", [0, -1, *NOT_NUMBERS])
         + each("min_density", [0, 0.2, 2, *NOT_NUMBERS])  # above max_density
         + each("max_density", [0, 2, *NOT_NUMBERS])
         + each("decay", [0.4, 1, *NOT_NUMBERS]),

@@ -8,7 +8,7 @@ from dkeras_core.rules import Arrival
 
 def test_defaults():
     rule = rules.get("asynchronous_easgd")
-    assert rule.to_config() == {"name": "asynchronous_easgd", "communication_period": 10, "moving_rate": 0.5}
+    assert rule.to_config() == {"name": "asynchronous_easgd", "communication_period": "by_workers", "moving_rate": 0.5}
     assert not rule.synchronous
 
 

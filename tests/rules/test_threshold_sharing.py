@@ -13,7 +13,7 @@ def exchange(rule, x, center, state):
 
 def test_nothing_is_lost_and_x_moves_by_what_others_sent():
     """Sent messages and residual sum up to all local updates; x = start + own updates + messages of the others."""
-    rule, random = rules.get("threshold_sharing", threshold=0.5), np.random.default_rng(0)
+    rule, random = rules.get("threshold_sharing", threshold=0.5, commit_rate=1), np.random.default_rng(0)
     center = random.normal(size=100).astype(np.float32)
     start, x = center.copy(), center.copy()
     state = rule.worker_state(x)
@@ -33,7 +33,7 @@ def test_nothing_is_lost_and_x_moves_by_what_others_sent():
 
 
 def test_messages_are_ternary_and_end_above_the_threshold_only():
-    rule, random = rules.get("threshold_sharing", threshold=0.5), np.random.default_rng(1)
+    rule, random = rules.get("threshold_sharing", threshold=0.5, commit_rate=1), np.random.default_rng(1)
     x, center = np.zeros(1000, np.float32), np.zeros(1000, np.float32)
     state = rule.worker_state(x)
     for _ in range(50):
@@ -47,7 +47,7 @@ def test_messages_are_ternary_and_end_above_the_threshold_only():
 
 @pytest.mark.parametrize("threshold", [1e-4, 10])
 def test_threshold_adapts_until_the_density_is_in_its_band(threshold):
-    rule = rules.get("threshold_sharing", threshold=threshold, min_density=0.05, max_density=0.2)
+    rule = rules.get("threshold_sharing", threshold=threshold, min_density=0.05, max_density=0.2, commit_rate=1)
     random, x, center = np.random.default_rng(2), np.zeros(500, np.float32), np.zeros(500, np.float32)
     state, densities = rule.worker_state(x), []
     for _ in range(600):

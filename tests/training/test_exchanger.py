@@ -84,7 +84,11 @@ def test_with_overlap_the_elastic_difference_comes_one_period_late():
 @pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    [("downpour", {}), ("slowmo", {"slow_momentum": 0.0}), ("asynchronous_easgd", {"moving_rate": 0.3})],
+    [
+        ("downpour", {"commit_rate": 1}),
+        ("slowmo", {"slow_momentum": 0.0}),
+        ("asynchronous_easgd", {"moving_rate": 0.3}),
+    ],
 )
 def test_no_local_step_is_lost(name, parameters, overlap):
     """One worker: all that it did is in the center in the end; of EASGD, in the center and x together."""

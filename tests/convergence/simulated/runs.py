@@ -25,13 +25,14 @@ HIDDEN = {"blobs": (16,)}  # of the others: the 600-600 network
 class Run:
     """What one run is asked for. ``scale`` "auto" is what dkeras_core.training.scaling chooses.
 
-    ``period`` is tau; ``parameters`` are further hyper-parameters of the rule. Algorithm "sequential" is one worker.
+    ``period`` is tau, or "epoch"; ``parameters`` are further hyper-parameters of the rule. Algorithm "sequential" is
+    one worker.
     """
 
     data: str
     algorithm: str
     workers: int = 1
-    period: int = 10
+    period: int | str = 10
     epochs: int = 5
     optimizer: str = "adam"
     rate: float = 1e-3
@@ -46,7 +47,7 @@ class Run:
 
     def resolved(self) -> dict[str, Any]:
         """All that decides the outcome, as plain values; equal runs have equal ones."""
-        chosen = scaling(self.setting(), self.workers, self.algorithm, self.scale)
+        chosen = scaling(self.setting(), self.workers, self.rule(), self.scale)
         values = dataclasses.asdict(self)
         rule = self.rule()
         values["parameters"] = {k: v for k, v in rule.to_config().items() if k not in ("name", "communication_period")}
@@ -72,14 +73,15 @@ def execute(run: Run) -> dict[str, Any]:
     dataset, network, asked = _dataset(run.data), _network(run.data), run.resolved()
     rule = run.rule()
     setting = rule.optimizer(run.setting())
-    local = _local(run.data, json.dumps(setting, sort_keys=True), rule.lookahead, _window(rule, run.period))
+    window = _window(rule, run, len(dataset.train[0]))
+    local = _local(run.data, json.dumps(setting, sort_keys=True), rule.lookahead, window)
     order = np.random.default_rng([run.seed, 4]).permutation(len(dataset.train[0]))
     simulation = Simulation(
         rule,
         local,
         network.initial(run.seed),
         np.array_split(order, run.workers),
-        period=_window(rule, run.period),
+        period=window,
         epochs=run.epochs,
         batch=run.batch,
         rate=setting["learning_rate"],
@@ -135,9 +137,11 @@ class Results:
         return list({key: run for run in wanted if (key := run.key()) not in known}.values())
 
 
-def _window(rule: rules.Rule, period: int) -> int:
-    """Steps of a window: tau, or what the run says when the algorithm does not exchange."""
-    return rule.communication_period if isinstance(rule.communication_period, int) else period
+def _window(rule: rules.Rule, run: Run, rows: int) -> int:
+    """Steps of a window: tau, those of an epoch, or what the run says when the algorithm does not exchange."""
+    if rule.communication_period == "epoch":
+        return -(-rows // (run.workers * run.batch))
+    return rule.communication_period if isinstance(rule.communication_period, int) else run.period
 
 
 @lru_cache(maxsize=2)
