@@ -29,17 +29,17 @@ SHARED = dict(
     data={data!r},
     overrides=["root={root}", "resources.executors=1", "training.epochs={{{{ params.epochs }}}}",
                "training.optimizer.name={{{{ params.optimizer }}}}", "evaluation.gates={{}}",
-               "registry.model={{{{ params.model }}}}"],
+               "registry.model={{{{ params.model }}}}", "{{{{ params.more }}}}"],
     retries=2, retry_delay=timedelta(seconds=1), retry_exponential_backoff=False, poll=1.0,
 )
 
-@dag(schedule=None, params={{"steps": "preprocess", "epochs": 1, "model": "higgs", "optimizer": "adam"}})
+@dag(schedule=None, params={{"steps": "preprocess", "epochs": 1, "model": "higgs", "optimizer": "adam", "more": ""}})
 def job():
     DkerasJobOperator(task_id="work", steps="{{{{ params.steps }}}}", **SHARED)
 
 job()
 
-@dag(schedule=None, params={{"epochs": 5000, "model": "late", "optimizer": "adam"}})
+@dag(schedule=None, params={{"epochs": 5000, "model": "late", "optimizer": "adam", "more": ""}})
 def late():
     DkerasJobOperator(task_id="work", steps=["preprocess", "train"], execution_timeout=timedelta(seconds=45),
                       **(SHARED | {{"retries": 0}}))
@@ -277,3 +277,35 @@ def test_a_failure_shows_its_cause_and_a_hopeless_one_is_not_tried_again(there):
     log = run.log()
     assert "nosuch" in log, log
     assert run.task()["try_number"] == 1 and run.live() == []
+
+
+MODEL = """
+import os
+import keras
+
+@keras.saving.register_keras_serializable()
+class Here(keras.layers.Dense):
+    def call(self, inputs):
+        if {place}:
+            raise RuntimeError("the flux " + "capacitor is empty")
+        return super().call(inputs)
+
+def build(n_features):
+    return keras.Sequential([keras.Input((n_features,)), Here(1, activation="sigmoid")])
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "place"),
+    [("driver", "True"), ("executor", "not os.environ['CONTAINER_ID'].endswith('_000001')")],
+    ids=["driver", "executor"],
+)
+def test_an_exception_of_the_training_is_in_the_log(there, tmp_path, role, place):
+    module = tmp_path / f"of_the_{role}.py"
+    module.write_text(MODEL.format(place=place))
+    more = f"model={{function: '{module.stem}:build', files: [{module}]}}"
+    run = Run(there, steps="preprocess,train", more=more)
+    there.rest.wait_for_task("job", run.id, "work", ["failed", "up_for_retry"], seconds=200)
+    lines = there.rest.log("job", run.id, "work").splitlines()
+    assert any("RuntimeError" in line and "the flux capacitor is empty" in line for line in lines), run.log()
+    there.rest.set_state("job", run.id, "work", "failed")
