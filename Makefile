@@ -11,6 +11,8 @@ DATA ?=
 ARGS ?=
 # make bench ONLY=exchange runs that one
 ONLY ?=
+# how many clusters the tests use side by side: 3 GB of memory each, with Airflow
+CLUSTERS ?= 2
 
 BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
@@ -25,9 +27,10 @@ help: ## list the targets
 submit: tools $(if $(DATA),,$(SYNTHETIC)) ## train, evaluate and publish on YARN (DATA=file, ROWS=n, PIPELINE=file, ARGS=...)
 	@$(BIN)/dkeras submit $(PIPELINE) --data $(INPUT) $(if $(DATA),,--set input.synthetic=true) $(ARGS)
 
-# The unit tests run side by side on all cores; of the others two files at a time, each of the two with a cluster of its own
+# The unit tests run side by side on all cores; the others with CLUSTERS workers, each of which has a cluster of its own
+# (tests/shared/scheduling.py says which files go to one worker, and which begin)
 UNIT := $(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow"
-REAL := $(BIN)/python -m pytest -n 2 --dist loadfile -m "(cluster or slow) and not long"
+REAL := $(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile -m "(cluster or slow) and not long"
 
 test: test-tools ## all tests, those on real HDFS and YARN included (ARGS=tests/ml runs those)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(UNIT) && $(REAL))

@@ -37,6 +37,22 @@ def pytest_unconfigure(config) -> None:
     shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from scheduling import LongestFirst
+
+    return LongestFirst(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    from scheduling import slowest
+
+    reports = [one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "duration")]
+    if sum(one.duration for one in reports) > 60:
+        terminalreporter.section("what took longest")
+        terminalreporter.write_line("\n".join(slowest(reports, ROOT)))
+
+
 @pytest.fixture(scope="session")
 def project_root() -> Path:
     """The root of the checkout."""
