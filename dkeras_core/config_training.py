@@ -107,6 +107,9 @@ class Training(Section):
     seed: int = 1
     join_deadline: float = Field(180.0, gt=0, description="seconds until every worker must have joined")
     silence_deadline: float = Field(300.0, gt=0, description="seconds a worker may be silent before it counts as lost")
+    step_deadline: float = Field(
+        3600.0, gt=0, description="seconds a worker may live without finishing a local step before it counts as lost"
+    )
     barrier_deadline: float = Field(
         300.0, gt=0, description="seconds that workers that meet wait for one that is not there, or silent so long"
     )

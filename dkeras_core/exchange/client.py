@@ -15,6 +15,7 @@ from dkeras_core.exchange import frames
 from dkeras_core.exchange.channel import Channel
 from dkeras_core.exchange.duplex import Duplex
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind, PeerError
+from dkeras_core.exchange.heartbeat import Heartbeat
 from dkeras_core.exchange.joining import Address, ending, join, text
 from dkeras_core.exchange.search import Task
 from dkeras_core.rules.sandblaster import PieceResult
@@ -22,6 +23,8 @@ from dkeras_core.rules.sandblaster import PieceResult
 
 class Client:
     """One worker's session with the parameter server; for one thread. Made by ``connect``, used in a ``with`` block.
+
+    Between the requests of that thread another one of its own tells the server that this process lives.
 
     Leaving the block before ``finish`` tells the server that this worker is lost, and why.
 
@@ -46,6 +49,7 @@ class Client:
             channel.let_peer_wait()
         self._answer = np.empty(self.size, VECTOR)
         self._duplex = Duplex(channel, self._answer, int(welcome["shard"]), str(welcome["up"]), str(welcome["down"]))
+        self._heartbeat = Heartbeat(channel, float(welcome["silence"]))
 
     @classmethod
     def connect(
@@ -200,6 +204,7 @@ class Client:
             self._over = self._closing = True
             self._channel.abort()
             return
+        self._heartbeat.stop()
         if not (self._finished or self._over):
             with contextlib.suppress(ExchangeError):
                 self._channel.send_control(Kind.LEAVE, {"message": reason[:2000]})
@@ -232,7 +237,8 @@ class Client:
             raise ExchangeError(f"{self._name} has {state} its session and can no longer exchange")
         self._busy = True
         try:
-            yield
+            with self._heartbeat.turn:
+                yield
         except PeerError as error:
             self._over = True
             told = self._parting_word()
@@ -248,6 +254,7 @@ class Client:
         finally:
             self._busy = False
             if self._closing:
+                self._heartbeat.stop()
                 self._channel.close()
 
     def _parting_word(self) -> TrainingError | None:

@@ -51,6 +51,7 @@ class Kind(IntEnum):
     WORK = 22  # client: the result of a piece, if it has one, and that it wants the next; ASSIGN answers
     GRADIENT = 23  # client: the gradient of the piece whose result WORK has told
     ASSIGN = 24  # server: a piece, or that the search is over; SHARD frames follow when x is new
+    ALIVE = 25  # client: it lives, and computes longer than the server bears silence; nothing answers
 
 
 VECTORS = frozenset({Kind.EXCHANGE, Kind.SHARD, Kind.STATE, Kind.FINAL, Kind.LEAD, Kind.GRADIENT})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dkeras_core.exchange.center import check_finite
-from dkeras_core.exchange.channel import Channel, Disconnected
+from dkeras_core.exchange.channel import Channel, Disconnected, TimedOut
 from dkeras_core.exchange.frames import VECTOR, FrameError, Header, Kind
 from dkeras_core.exchange.incoming import check_length, incoming
 from dkeras_core.exchange.run import Run
@@ -31,6 +31,7 @@ class Requests:
     def __init__(self, run: Run, session: Waiting, channel: Channel, worker: int):
         self._run, self._session, self._channel, self._worker = run, session, channel, worker
         self._finished = False
+        self._asked = time.monotonic()  # when the last request was answered
         # One buffer of a shard for what comes in and what goes out, cut to each shard's length.
         buffer = np.empty(min(run.center.shard, run.center.size), VECTOR)
         lengths = [span.stop - span.start for span in run.center.spans]
@@ -46,6 +47,19 @@ class Requests:
         header, content = self._channel.receive(self._run.silence_deadline)
         self._session.check_ended()
         self._run.members.heard(self._worker, self._session)
+        if header.kind is Kind.ALIVE:
+            self._bear(content)
+        else:
+            self._answer(header, content)
+            self._asked = time.monotonic()
+
+    def _bear(self, content: dict[str, Any]) -> None:
+        """Wait for a worker that lives and asks for nothing, but not for ever: it may hang."""
+        waited = time.monotonic() - self._asked
+        if waited > self._run.step_deadline:
+            raise TimedOut(f"lives, but has asked for nothing for {waited:.0f} s: it is at {content.get('at')}")
+
+    def _answer(self, header: Header, content: dict[str, Any]) -> None:
         if header.kind is Kind.EXCHANGE:
             self._exchange(header)
         elif header.kind is Kind.REPORT:

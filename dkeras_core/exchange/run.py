@@ -34,6 +34,7 @@ class Run:
     versions: dict[str, str]
     timeout: float
     silence_deadline: float
+    step_deadline: float
     drop_nonfinite: bool  # whether a worker that pushes a value that is not finite is dropped, not lost
     on_report: Callable[[int, int, dict[str, Any]], None] | None
     note: Callable[[str], None]  # keeps an error for status()

@@ -67,7 +67,10 @@ class ParameterServer:
     timeout : float
         Seconds that a frame may take once it has begun.
     silence_deadline : float
-        Seconds without any frame after which a worker is taken for lost.
+        Seconds without any frame after which a worker is taken for lost. One that computes for longer sends a small
+        frame now and then (``exchange.heartbeat``).
+    step_deadline : float
+        Seconds without any request after which a worker that only shows that it lives is taken for lost: it hangs.
     barrier_deadline : float
         Seconds that a synchronous round, or a worker without a piece, waits for workers that have not joined, are lost
         or are silent so long, before the run fails, naming them. Who is at work and reports is waited for.
@@ -101,6 +104,7 @@ class ParameterServer:
         wire: str = "float32",
         timeout: float = 120.0,
         silence_deadline: float = 600.0,
+        step_deadline: float = 3600.0,
         barrier_deadline: float = 300.0,
         warm_start: bool = False,
         keep_finals: bool = False,
@@ -155,6 +159,7 @@ class ParameterServer:
             versions=own_versions() if versions is None else dict(versions),
             timeout=timeout,
             silence_deadline=silence_deadline,
+            step_deadline=step_deadline,
             drop_nonfinite=on_nonfinite == "drop",
             on_report=on_report,
             note=self._errors.append,

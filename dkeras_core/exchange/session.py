@@ -174,5 +174,6 @@ class Session:
                 "up": run.up,
                 "down": run.down,
                 "led": run.warm_start is None or run.warm_start.led,
+                "silence": run.silence_deadline,
             },
         )

@@ -94,6 +94,7 @@ def _settings(context: Context, dataset: dict):
         target_loss=training.target_loss,
         join_deadline=training.join_deadline,
         silence_deadline=training.silence_deadline,
+        step_deadline=training.step_deadline,
         barrier_deadline=training.barrier_deadline,
         server=server_settings(context.spark),
     )

@@ -116,7 +116,7 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         stopping = self._value("early_stopping")
         same = (
             "loss loss_weights epochs batch_size class_weight result overlap exchange_share on_nonfinite wire "
-            "target_loss join_deadline silence_deadline barrier_deadline seed"
+            "target_loss join_deadline silence_deadline step_deadline barrier_deadline seed"
         )
         return TrainingSettings(
             rule=rule,

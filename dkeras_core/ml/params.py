@@ -190,6 +190,11 @@ class TrainingParams(ScoringParams, HasLabelCol, HasWeightCol, HasValidationIndi
     silence_deadline = param(
         "silence_deadline", "seconds without a word after which a worker counts as lost", number(float, at_least=0.0)
     )
+    step_deadline = param(
+        "step_deadline",
+        "seconds that a worker may live without finishing a local step, after which it counts as lost",
+        number(float, at_least=0.0),
+    )
     barrier_deadline = param(
         "barrier_deadline",
         "seconds that workers that meet wait for one that has not joined, is lost, or is silent so long",
@@ -222,5 +227,6 @@ class TrainingParams(ScoringParams, HasLabelCol, HasWeightCol, HasValidationIndi
             on_nonfinite="stop",
             join_deadline=180.0,
             silence_deadline=300.0,
+            step_deadline=3600.0,
             barrier_deadline=300.0,
         )

@@ -140,6 +140,7 @@ def train(
         port=settings.server.port,
         on_report=curve.add,
         silence_deadline=settings.silence_deadline,
+        step_deadline=settings.step_deadline,
         barrier_deadline=settings.barrier_deadline,
         warm_start=settings.warm_start > 0,
         keep_finals=settings.chosen_result == "ensemble",

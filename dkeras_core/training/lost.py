@@ -51,7 +51,8 @@ class LostWorkers:
                     f"worker {worker.worker} on {worker.host} was lost ({worker.reason}), and no new attempt of it "
                     f"has joined for {waited:.0f} s",
                     "look at its log and its host: its process may hang, or be waiting for an executor; where a new "
-                    "attempt needs longer, raise training.join_deadline",
+                    "attempt needs longer, raise training.join_deadline, where one local step does, "
+                    "training.step_deadline",
                 )
 
     def without(self, status: ServerStatus) -> list[dict[str, Any]] | None:

@@ -76,6 +76,10 @@ class TrainingSettings:
         "mean", "center", "ema" or "ensemble"; None for the rule's own choice.
     wire : str
         How dense vectors travel: "float32", "bfloat16" or "float16".
+    silence_deadline : float
+        Seconds without a word after which a worker is lost. In a step that takes longer it says that it lives.
+    step_deadline : float
+        Seconds that a worker may live without having finished a local step or read a batch of rows; then it is lost.
     barrier_deadline : float
         Seconds that workers wait for another that has not joined, is lost, or is silent so long.
     early_stopping : EarlyStopping or None
@@ -97,9 +101,9 @@ class TrainingSettings:
     labels: tuple[Column, ...] = (Column("label"),)
     weight: str | None = None
     class_weight: dict[int, float] | None = None
+    loss_weights: float | list[float] | dict[str, float] | None = None
     seed: int = 1
     threads: int = 1
-    loss_weights: float | list[float] | dict[str, float] | None = None
     result: str | None = None
     learning_rate_scale: float = 1.0
     warmup: float = 0.0
@@ -112,6 +116,7 @@ class TrainingSettings:
     target_loss: float | None = None
     join_deadline: float = 180.0
     silence_deadline: float = 300.0
+    step_deadline: float = 3600.0
     barrier_deadline: float = 300.0
     server: ServerSettings = field(default_factory=ServerSettings)
 

@@ -207,9 +207,11 @@ class TestLost:
             yield from ()
 
         launcher = silent([hanging()])
-        with pytest.raises(TrainingError, match=r"worker 0 on .* was lost \(.*0.2 s.*\), and no new attempt of it has"):
-            run([[]], rows=1, launcher=launcher, silence_deadline=0.2, join_deadline=1.0)
+        lost = r"worker 0 on .* was lost \(lives, but has asked .* for \d s: it is at .* in wait\).* no new"
+        with pytest.raises(TrainingError, match=lost) as caught:
+            run([[]], rows=1, launcher=launcher, silence_deadline=2.0, step_deadline=1.0, join_deadline=1.0)
         assert launcher.cancelled
+        assert "training.step_deadline" in caught.value.next_step
 
     def test_a_run_that_has_failed_in_the_server_ends(self, run, silent, monkeypatch):
         from dkeras_core.training.curve import Curve

@@ -3,6 +3,7 @@
 Most tests let local steps be arithmetic that takes no time; those that need Keras are marked slow.
 """
 
+import threading
 import time
 
 import numpy as np
@@ -102,6 +103,31 @@ def test_slow_steps_are_cut_so_that_the_worker_is_heard(quick, rows_of, monkeypa
     monkeypatch.setattr("dkeras_core.training.worker.PORTION_SECONDS", 30.0)
     quick([[rows_of(640, 1)]], rule=rules.get("downpour", communication_period=10))
     assert seen == [1, 9, 10, 10, 10, 10, 10]
+
+
+@pytest.mark.slow
+def test_a_step_and_a_batch_of_rows_may_take_three_deadlines(quick, rows_of, monkeypatch):
+    """Worker 1 waits for its rows, worker 0 in its first step; meanwhile the other waits for it in the first round."""
+    window, slow_threads = Arithmetic.window, set()
+
+    def slow(trainer, given, x):
+        if threading.current_thread() in slow_threads:
+            slow_threads.clear()
+            time.sleep(3)
+        return window(trainer, given, x)
+
+    def rows(seconds):
+        if not seconds:
+            slow_threads.add(threading.current_thread())
+        time.sleep(seconds)
+        yield rows_of(64, 1)
+
+    monkeypatch.setattr(Arithmetic, "window", slow)
+    outcome, _ = quick(
+        [rows(0), rows(3)], rows=128, rule=rules.get("easgd"), silence_deadline=1.0, barrier_deadline=1.0
+    )
+    assert not slow_threads
+    assert [account["rows_trained"] for account in outcome.account["workers"]] == [192, 192]
 
 
 def test_one_worker_of_downpour_is_the_same_at_any_period(quick, rows_of):
