@@ -97,7 +97,7 @@ class DkerasJobOperator(BaseOperator):
             self._begin(context)
             return self._execute(context)
         except DkerasError as error:
-            raise self._failure(context, error) from error
+            raise self._failure(context, error) from None
 
     def execute_complete(self, context, event: dict, adopted: bool = False, since: float | None = None) -> dict:
         """Go on when the trigger has fired: the truth is in HDFS."""
@@ -106,7 +106,7 @@ class DkerasJobOperator(BaseOperator):
             self._since = since
             return self._complete(context, event, adopted)
         except DkerasError as error:
-            raise self._failure(context, error) from error
+            raise self._failure(context, error) from None
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context):
         try:

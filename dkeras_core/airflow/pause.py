@@ -60,7 +60,7 @@ class Pause:
     def _tell(self, error: Exception) -> None:
         if not self._told:
             self._told = True
-            self._say(f"pausing {self._dag} does not end its applications at present: {error}")
+            self._say(f"pausing {self._dag} does not end this application at present (docs/airflow.md): {error}")
 
 
 def login_of(connection: Any) -> tuple[str, str, str]:

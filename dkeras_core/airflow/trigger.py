@@ -114,7 +114,7 @@ class ApplicationTrigger(BaseTrigger):
 
     def _pause(self) -> Pause | None:
         ti = self.task_instance
-        return Pause(ti.dag_id, self.log.warning) if ti is not None and self.on_pause == KILL else None
+        return Pause(ti.dag_id, self.log.info) if ti is not None and self.on_pause == KILL else None
 
     def _end(self) -> str:
         """Kill the application and say how it ended; a ResourceManager that is silent is asked again."""

@@ -51,4 +51,4 @@ def test_what_cannot_be_known_is_not_paused_and_is_said_once(monkeypatch):
     rest = Asked(True, ClusterError("Airflow does not answer"), ClusterError("nor now"), True)
     found, said = seen(rest, monkeypatch, [10, 20, 30, 40])
     assert found == [True, False, False, True]
-    assert said == ["pausing retrain does not end its applications at present: Airflow does not answer"]
+    assert len(said) == 1 and "pausing retrain does not end" in said[0] and "Airflow does not answer" in said[0]
