@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from dkeras_core.config import Pipeline, Resources
 from dkeras_core.errors import ClusterError, DkerasError
 from dkeras_core.storage.base import Storage
+from dkeras_core.yarn import ticket
 from dkeras_core.yarn.answers import Scheduler
 from dkeras_core.yarn.hadoop_config import HadoopConfig
 from dkeras_core.yarn.resource_manager import ResourceManager
@@ -118,11 +119,12 @@ def _config(around: Surroundings) -> Check:
 def _ticket(around: Surroundings) -> Check | None:
     if not around.config.secured:
         return None
-    if shutil.which("klist") is None:
+    if not ticket.installed():
         return Check("Kerberos", "warn", "klist is not installed, so the ticket cannot be checked", "install krb5-user")
-    if subprocess.run(["klist", "-s"], timeout=10, check=False).returncode != 0:
+    found = ticket.current()
+    if found is None or found.lasts <= timedelta(0):
         raise ClusterError("the cluster asks for Kerberos and there is no valid ticket", "run `kinit`")
-    return Check("Kerberos", "ok", "there is a valid ticket")
+    return Check("Kerberos", "ok", f"the ticket of {found.principal} ends {found.ends:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _disk(around: Surroundings) -> Check:
