@@ -34,8 +34,8 @@ class EAMSGD(AsynchronousEASGD):
     momentum : float in (0, 0.999]
         delta; without momentum this is asynchronous_easgd. The paper's 0.99 wants a learning rate ten times smaller
         than the default 0.9, and runs of many hundred local steps, since it averages over a hundred.
-    moving_rate : float in (0, 1] or "paper"
-        alpha; "paper" is 0.9 / p.
+    moving_rate : float in (0, 1], "by_workers" or "paper"
+        alpha; "by_workers" is 0.5 up to 16 workers and 0.7 above, "paper" 0.9 / p.
     communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges; the paper's 10.
     """

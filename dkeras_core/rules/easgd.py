@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
 
 from dkeras_core.errors import ConfigError
-from dkeras_core.rules.base import Arrays, Arrival, Rule
+from dkeras_core.rules.base import BY_WORKERS, Arrays, Arrival, Rule
 
 PAPER_BETA = 0.9
 
@@ -29,24 +30,31 @@ class AsynchronousEASGD(Rule):
 
     Parameters
     ----------
-    moving_rate : float in (0, 1] or "paper"
-        alpha. "paper" is the beta = 0.9 of the paper divided over the workers, 0.9 / p. The default 0.5 does not
-        depend on p; it is safe because the exchange is atomic, and couples many workers better.
+    moving_rate : float in (0, 1], "by_workers" or "paper"
+        alpha. "by_workers", the default, is 0.5 up to 16 workers and 0.7 above; both are safe because the exchange is
+        atomic, and couple many workers better than "paper", the beta = 0.9 of the paper divided over the workers.
     communication_period : int, "by_workers", "auto", "epoch" or "fit"
         tau, local steps between exchanges; the paper's 10.
     """
 
     name: ClassVar[str] = "asynchronous_easgd"
+    moving_rates: ClassVar[dict[str, Callable[[int], float]]] = {
+        BY_WORKERS: lambda workers: 0.5 if workers <= 16 else 0.7,
+        "paper": lambda workers: PAPER_BETA / workers,
+    }
 
-    moving_rate: float | str = 0.5
+    moving_rate: float | str = BY_WORKERS
 
     def validate(self) -> None:
-        if self.moving_rate != "paper":
-            self._real("moving_rate", above=0, at_most=1, or_else=', or "paper" for 0.9 / workers')
+        if not (isinstance(self.moving_rate, str) and self.moving_rate in self.moving_rates):
+            words = " or ".join(f'"{word}"' for word in self.moving_rates)
+            self._real("moving_rate", above=0, at_most=1, or_else=f", or {words}")
 
     def for_workers(self, workers: int) -> Self:
         rule = super().for_workers(workers)
-        return replace(rule, moving_rate=PAPER_BETA / workers) if rule.moving_rate == "paper" else rule
+        if not isinstance(rule.moving_rate, str):
+            return rule
+        return replace(rule, moving_rate=self.moving_rates[rule.moving_rate](workers))
 
     def apply(
         self, center: np.ndarray, message: np.ndarray, answer: np.ndarray, state: Arrays, arrival: Arrival
@@ -85,6 +93,7 @@ class EASGD(AsynchronousEASGD):
     name: ClassVar[str] = "easgd"
     synchronous: ClassVar[bool] = True
     whole_vectors: ClassVar[bool] = True
+    moving_rates: ClassVar[dict[str, Callable[[int], float]]] = {"paper": lambda workers: PAPER_BETA / workers}
 
     moving_rate: float | str = "paper"
 

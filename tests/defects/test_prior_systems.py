@@ -252,7 +252,7 @@ def test_the_moving_rate_knows_the_workers():
     for workers in (1, 4, 64):
         rule = rules.get("asynchronous_easgd", moving_rate="paper").for_workers(workers)
         assert rule.moving_rate == pytest.approx(0.9 / workers)
-    assert rules.get("asynchronous_easgd").for_workers(64).moving_rate == 0.5  # safe: one request, atomic
+    assert rules.get("asynchronous_easgd").for_workers(64).moving_rate == 0.7  # safe: one request, atomic
 
 
 def test_eamsgd_looks_ahead_where_the_paper_does():
