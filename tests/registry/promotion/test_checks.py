@@ -220,6 +220,14 @@ def test_a_current_version_of_another_split_is_pointed_out(toy):
     assert "split" not in outcome(toy, version, 3)["comparison"].message  # it held all of these rows out
 
 
+def test_a_fold_holds_out_the_rows_of_its_own_part(toy):
+    toy.publish(split={"folds": 4, "fold": 1})
+    toy.publish(split={"folds": 4, "fold": 2})
+    version = toy.publish()
+    assert "split" not in outcome(toy, version, 1)["comparison"].message
+    assert "split otherwise" in outcome(toy, version, 2)["comparison"].message
+
+
 def test_the_version_that_is_named_already_is_not_compared_with_itself(toy):
     assert "no current version" in outcome(toy, toy.publish(), 1)["comparison"].message
 
