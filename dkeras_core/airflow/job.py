@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,11 +22,11 @@ from airflow.sdk.exceptions import (
 from dkeras_core.airflow import links, pause, reaper, tags, trigger
 from dkeras_core.airflow.call import Call
 from dkeras_core.airflow.trigger import ApplicationTrigger
-from dkeras_core.airflow.work import Work
+from dkeras_core.airflow.work import Work, steps_of
 from dkeras_core.config import Pipeline
 from dkeras_core.errors import ConfigError, DataError, DkerasError, GateFailed
+from dkeras_core.yarn import ticket
 
-STEPS = ("preprocess", "train", "evaluate", "publish")
 APPLICATION = "application"
 """XCom that holds the application's id, from its submission on."""
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -87,6 +87,7 @@ class DkerasJobOperator(BaseOperator):
         self.pipeline, self.steps, self.run, self.overrides = pipeline, steps, run, overrides
         self.queue_name, self.data, self.again, self.poll, self.on_pause = queue_name, data, again, poll, on_pause
         self._work: Work | None = None
+        self._conf: Mapping[str, object] = {}
         self._call: Call | None = None
         self._killed = False
         self._since: float | None = None  # Unix time at which execution_timeout begins, when not at the try's start
@@ -145,6 +146,7 @@ class DkerasJobOperator(BaseOperator):
             work.forget()
         elif there := work.adopt(self.log.warning):
             self.log.info("taking over %s, which an earlier try has submitted", there.id)
+            self._check_ticket()
             self._wait(context, there.id, adopted=True)
         elif result := work.finished():
             self.log.info("%s has done this work for an earlier try", result["application"])
@@ -158,6 +160,7 @@ class DkerasJobOperator(BaseOperator):
         self._submit(context)
 
     def _submit(self, context) -> NoReturn:
+        self._check_ticket()
         work, ti = self._work, context["ti"]
         owner = {"dag": ti.dag_id, "run": ti.run_id, "task": ti.task_id, "index": ti.map_index}
         work.own({"airflow": reaper.this_airflow(), **owner})
@@ -270,7 +273,10 @@ class DkerasJobOperator(BaseOperator):
         moment = dag_run.logical_date or dag_run.run_after
         run = self.run or tags.run_id(pipeline.name, ti.dag_id, ti.run_id, moment)
         tag = tags.task_tag(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        self._work = Work(pipeline.root, run, tag, self._steps())
+        self._work, self._conf = Work(pipeline.root, run, tag, steps_of(self.steps)), pipeline.resources.conf
+
+    def _check_ticket(self) -> None:
+        ticket.must_outlive(self._work.place.config, self._conf, self.execution_timeout, self.log.info)
 
     def _arguments(self) -> list[str]:
         work = self._work
@@ -283,13 +289,6 @@ class DkerasJobOperator(BaseOperator):
     def _path(self) -> Path:
         path = Path(self.pipeline)
         return path if path.is_absolute() or path.exists() else _CHECKOUT / path
-
-    def _steps(self) -> tuple[str, ...]:
-        asked = self.steps.replace(",", " ").split() if isinstance(self.steps, str) else list(self.steps or STEPS)
-        unknown = sorted(set(asked) - set(STEPS))
-        if unknown:
-            raise ConfigError(f"unknown step {', '.join(unknown)}", f"steps are {', '.join(STEPS)}")
-        return tuple(step for step in STEPS if step in asked)
 
     def _overrides(self) -> list[str]:
         given = [self.overrides] if isinstance(self.overrides, str) else list(self.overrides or ())

@@ -22,9 +22,11 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from dkeras_core.airflow.pause import KILL, Pause
 from dkeras_core.airflow.telling import Telling
 from dkeras_core.cli import place
-from dkeras_core.errors import ClusterError, DkerasError
+from dkeras_core.cli.place import Place
+from dkeras_core.errors import ClusterError, ConfigError, DkerasError
 from dkeras_core.paths import Layout
-from dkeras_core.yarn.follow import Watch
+from dkeras_core.yarn import ticket
+from dkeras_core.yarn.follow import View, Watch
 
 POLL = 2.0
 ENDED, TIMEOUT, SILENT, PAUSED = "ended", "timeout", "silent", "paused"
@@ -71,7 +73,7 @@ class ApplicationTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", settings
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        watch = await asyncio.to_thread(self._watch)
+        there, watch = await asyncio.to_thread(self._watch)
         await self._still_deferred()  # the first such question takes a triggerer seconds, which on_kill has not
         telling, pause = Telling(self.log.info), self._pause()
         end, message = ENDED, ""
@@ -84,7 +86,7 @@ class ApplicationTrigger(BaseTrigger):
                 message = await asyncio.to_thread(self._end)
                 self.log.info(message)
             try:
-                view = await asyncio.to_thread(watch.look)
+                view = await asyncio.to_thread(self._look, there, watch)
             except ClusterError as error:  # nobody has answered for many minutes
                 end, message = SILENT, str(error)
                 break
@@ -108,9 +110,14 @@ class ApplicationTrigger(BaseTrigger):
         self.log.info("the task was cleared or marked: ending %s", self.application)
         self.log.info(await asyncio.to_thread(self._end))
 
-    def _watch(self) -> Watch:
+    def _watch(self) -> tuple[Place, Watch]:
         found = place.find(self.root)
-        return Watch(found.rm, self.application, found.storage, Layout(self.root).run(self.run_name))
+        return found, Watch(found.rm, self.application, found.storage, Layout(self.root).run(self.run_name))
+
+    def _look(self, there: Place, watch: Watch) -> View:
+        with contextlib.suppress(ConfigError):  # told at the submission; the ticket may hold for hours
+            ticket.keep(there.config, self.log.info)
+        return watch.look()
 
     def _pause(self) -> Pause | None:
         ti = self.task_instance

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from dkeras_core.cli import place
 from dkeras_core.cli.place import Place
-from dkeras_core.errors import DkerasError, PathMissing, StorageError
+from dkeras_core.errors import ConfigError, DkerasError, PathMissing, StorageError
 from dkeras_core.paths import Layout
 from dkeras_core.yarn import adoption
 from dkeras_core.yarn.answers import LIVE_STATES, Application
@@ -19,6 +19,22 @@ from dkeras_core.yarn.follow import View, Watch, conclude
 from dkeras_core.yarn.submission import run_tag
 
 Say = Callable[[str], None]
+STEPS = ("preprocess", "train", "evaluate", "publish")
+
+
+def steps_of(asked: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the steps that are asked for, in the order of the pipeline; all of them for nothing, commas for a text.
+
+    Raises
+    ------
+    ConfigError
+        There is no such step.
+    """
+    given = asked.replace(",", " ").split() if isinstance(asked, str) else list(asked or STEPS)
+    unknown = sorted(set(given) - set(STEPS))
+    if unknown:
+        raise ConfigError(f"unknown step {', '.join(unknown)}", f"steps are {', '.join(STEPS)}")
+    return tuple(step for step in STEPS if step in given)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,8 @@ class SparkSubmission:
             # Hadoop's defaults retry an unreachable ResourceManager for fifteen minutes.
             "spark.hadoop.yarn.resourcemanager.connect.max-wait.ms": "30000",
             "spark.hadoop.yarn.resourcemanager.connect.retry-interval.ms": "1000",
+            # The application master takes them, too, and would give up after five times those 30 s.
+            "spark.yarn.scheduler.reporterThread.maxFailures": "20",
         }
         if self.staging:
             conf["spark.yarn.stagingDir"] = self.staging
