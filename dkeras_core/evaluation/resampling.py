@@ -5,7 +5,9 @@ s / sqrt(J) is too small, and no unbiased one exists (Bengio, Grandvalet, "No un
 k-fold cross-validation", 2004). Nadeau and Bengio ("Inference for the generalization error", Machine Learning 52,
 2003) take (1/J + n_test/n_train) s^2 as the variance of the mean of J test splits; Bouckaert and Frank ("Evaluating
 the replicability of significance tests for comparing learning algorithms", 2004) do so for repeated k-fold
-cross-validation, where n_test/n_train is 1/(k - 1).
+cross-validation, where n_test/n_train is 1/(k - 1). Tried on models whose truth is known (tests/evaluation and
+docs/dags.md), its 95 % hold the truth in 96 to 99 of 100 cases; s / sqrt(J) in 95 for ten folds, in 62 to 71 for
+repeated ones.
 """
 
 from __future__ import annotations
