@@ -18,6 +18,9 @@ BIN := build/venv/bin
 SYNTHETIC := build/data/higgs-$(ROWS)-$(SEED).csv
 INPUT := $(if $(DATA),$(DATA),$(SYNTHETIC))
 
+# Compiled modules are kept: otherwise each of the many processes compiles the package anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help submit test test-fast test-long bench convergence lint format env tools test-tools data doctor
 .PHONY: cluster-up cluster-down cluster-status airflow clean distclean
 

@@ -95,7 +95,8 @@ bootstrap_airflow() {
     "$python" -m venv --without-pip "$venv" 9>&-
     export VIRTUAL_ENV=$venv UV_LINK_MODE=${UV_LINK_MODE:-hardlink} UV_BUILD_CONSTRAINT=$root/envs/build.lock
     local uv=$root/build/venv/bin/uv
-    "$uv" pip sync --quiet --require-hashes --require-build-hashes "$root/envs/airflow.lock" 9>&- ||
+    # Compiled at once: where PYTHONDONTWRITEBYTECODE is set, each of Airflow's processes would compile it anew.
+    "$uv" pip sync --quiet --compile-bytecode --require-hashes --require-build-hashes "$root/envs/airflow.lock" 9>&- ||
         fail "installing envs/airflow.lock failed; next: see the lines above, and that the package index is reachable (pip config list)"
     "$uv" pip install --quiet --no-deps --no-build-isolation --editable "$root" 9>&- ||
         fail "installing this project into build/airflow/venv failed; next: see the lines above"
@@ -132,7 +133,7 @@ fi
 eval "$("$venv/bin/python" "$root/envs/pip_settings.py")"
 export VIRTUAL_ENV=$venv UV_LINK_MODE=${UV_LINK_MODE:-hardlink} UV_BUILD_CONSTRAINT=$root/envs/build.lock
 say "packages of envs/$mode.lock"
-"$venv/bin/uv" pip sync --quiet --require-hashes --require-build-hashes "$root/envs/$mode.lock" 9>&- ||
+"$venv/bin/uv" pip sync --quiet --compile-bytecode --require-hashes --require-build-hashes "$root/envs/$mode.lock" 9>&- ||
     fail "installing envs/$mode.lock failed; next: see the lines above, and that the package index is reachable (pip config list)"
 "$venv/bin/uv" pip install --quiet --no-deps --no-build-isolation --editable "$root" 9>&- ||
     fail "installing this project into build/venv failed; next: see the lines above"
