@@ -17,7 +17,7 @@ from dkeras_core.yarn.answers import LIVE_STATES
 from dkeras_core.yarn.hadoop_config import HadoopConfig
 from dkeras_core.yarn.resource_manager import ResourceManager
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
 
 DAG = """
 from datetime import timedelta
@@ -216,7 +216,7 @@ def test_cleared_after_success_runs_again(there):
     first = run.green()["application"]
     there.rest.clear("job", run.id, ["work"])
     run.until(lambda: [app for app in run.apps() if app.id != first])
-    assert there.rest.wait("job", run.id, seconds=200) == "success"
+    assert there.rest.wait("job", run.id, seconds=500) == "success"
     assert there.rest.xcom("job", run.id, "work")["application"] != first
 
 
@@ -266,14 +266,14 @@ def test_paused_during_the_submission(there):
 def test_timed_out(there):
     run = Run(there, "late")
     app = run.until(lambda: run.apps("RUNNING"))[0].id
-    assert there.rest.wait("late", run.id, seconds=150) == "failed"
+    assert there.rest.wait("late", run.id, seconds=400) == "failed"
     assert run.live() == [] and there.rm.app(app).state == "KILLED"
     assert "not done after 0:00:45" in run.log()
 
 
 def test_a_failure_shows_its_cause_and_a_hopeless_one_is_not_tried_again(there):
     run = Run(there, steps="preprocess,train", optimizer="nosuch")
-    assert there.rest.wait("job", run.id, seconds=200) == "failed"
+    assert there.rest.wait("job", run.id, seconds=500) == "failed"
     log = run.log()
     assert "nosuch" in log, log
     assert run.task()["try_number"] == 1 and run.live() == []
@@ -305,7 +305,7 @@ def test_an_exception_of_the_training_is_in_the_log(there, tmp_path, role, place
     module.write_text(MODEL.format(place=place))
     more = f"model={{function: '{module.stem}:build', files: [{module}]}}"
     run = Run(there, steps="preprocess,train", more=more)
-    there.rest.wait_for_task("job", run.id, "work", ["failed", "up_for_retry"], seconds=200)
+    there.rest.wait_for_task("job", run.id, "work", ["failed", "up_for_retry"], seconds=500)
     lines = there.rest.log("job", run.id, "work").splitlines()
     assert any("RuntimeError" in line and "the flux capacitor is empty" in line for line in lines), run.log()
     there.rest.set_state("job", run.id, "work", "failed")

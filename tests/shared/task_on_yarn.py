@@ -75,7 +75,7 @@ class Run:
         except (ValueError, PathMissing):
             return None
 
-    def until(self, question, seconds=300):
+    def until(self, question, seconds=400):
         """The first answer that is something; the run must not have ended before."""
         deadline = time.monotonic() + seconds
         while not (found := question()):
@@ -92,7 +92,7 @@ class Run:
         """How many triggers have seen the application run."""
         return self.log().count("is RUNNING")
 
-    def green(self, seconds=330):
+    def green(self, seconds=600):
         """The run succeeds, and one application has done its work."""
         state = self.rest.wait(self.dag, self.id, seconds=seconds)
         assert state == "success", self.log()
@@ -140,8 +140,11 @@ def during_submission(run):
 
 
 def after_submission(run):
-    run.until(run.live)
-    kill_task_process(run)
+    """Killed between the submission and the first word about it: nobody knows of the application."""
+    task = run.until(run.submitting).parent()
+    task.suspend()
+    run.until(lambda: run.live() and run.submitting() is None)
+    task.kill()
 
 
 def triggerer(run):
