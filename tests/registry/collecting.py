@@ -1,25 +1,11 @@
-"""What the tests of garbage collection share: plans without patience, and a file system that fails on purpose."""
+"""What the tests of garbage collection share: plans without patience, and what stands there."""
 
 from datetime import timedelta
 
-from dkeras_core.registry import Registry, collect
+from dkeras_core.registry import collect
 
 NOW = timedelta(0)
 DAY = timedelta(days=1)
-
-
-def other(registry, **methods):
-    """The same registry, through a file system of which some methods are replaced: method(real, *arguments)."""
-    kind = type(registry.storage)
-
-    class Changed(kind):
-        def __init__(self):
-            self.__dict__ = dict(registry.storage.__dict__)
-
-    for name, method in methods.items():
-        real = getattr(registry.storage, name)
-        setattr(Changed, name, staticmethod(lambda *a, _m=method, _r=real, **k: _m(_r, *a, **k)))
-    return Registry(Changed(), registry.layout.root)
 
 
 def plan(registry, keep=2, **options):

@@ -1,4 +1,4 @@
-"""A file system that fails at a chosen operation, and a table of what is tried with it, made by counting operations."""
+"""File systems that fail: at the operation of a chosen number, or in methods that a test replaces."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from enum import StrEnum
 
 from dkeras_core.errors import StorageError
+from dkeras_core.registry import Registry
 from dkeras_core.storage.base import Storage
 
 
@@ -74,3 +75,17 @@ def _primitive(name):
 for _name in Storage.__abstractmethods__ - {"clean"}:
     setattr(FaultyStorage, _name, _primitive(_name))
 FaultyStorage.__abstractmethods__ = frozenset()
+
+
+def other(registry, **methods):
+    """The same registry, through a file system of which some methods are replaced: method(real, *arguments)."""
+    kind = type(registry.storage)
+
+    class Changed(kind):
+        def __init__(self):
+            self.__dict__ = dict(registry.storage.__dict__)
+
+    for name, method in methods.items():
+        real = getattr(registry.storage, name)
+        setattr(Changed, name, staticmethod(lambda *a, _m=method, _r=real, **k: _m(_r, *a, **k)))
+    return Registry(Changed(), registry.layout.root)

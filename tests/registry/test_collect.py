@@ -5,7 +5,8 @@ import time
 from datetime import timedelta
 
 import pytest
-from collecting import DAY, NOW, names, other, plan
+from collecting import DAY, NOW, names, plan
+from faults import other
 
 from dkeras_core.errors import AccessDenied, RegistryError, StorageError
 from dkeras_core.registry import Registry, audit, catalog, collect, marks

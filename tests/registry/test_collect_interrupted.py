@@ -4,7 +4,8 @@ import os
 import time
 
 import pytest
-from collecting import DAY, NOW, names, other, plan
+from collecting import DAY, NOW, names, plan
+from faults import other
 
 from dkeras_core.errors import AccessDenied, Conflict, RegistryError, StorageError
 from dkeras_core.registry import catalog, collect
