@@ -9,6 +9,7 @@ from datetime import timedelta
 from dkeras_core.cli.place import Place
 from dkeras_core.errors import PathMissing, StorageError
 from dkeras_core.paths import Layout
+from dkeras_core.storage.base import Storage
 from dkeras_core.yarn.answers import LIVE_STATES
 from dkeras_core.yarn.submission import run_tag
 
@@ -46,7 +47,7 @@ def remove_old_runs(
         folders = [one for one in storage.list(layout.runs()) if one.is_dir]
     except PathMissing:
         return []
-    now = _clock(storage, layout)
+    now = clock(storage, layout)
     live = {tag for app in found.rm.apps(tags=["dkeras"], states=LIVE_STATES) for tag in app.tags}
     idle = [one for one in folders if run_tag(one.name) not in live]
     with ThreadPoolExecutor(8) as readers:
@@ -80,7 +81,8 @@ def _changed(storage, folder) -> float:
         return folder.modified
 
 
-def _clock(storage, layout: Layout) -> float:
+def clock(storage: Storage, layout: Layout) -> float:
+    """Return the time by the clock of the file system, Unix seconds: this machine's may differ."""
     path = f"{layout.runs()}/.now"
     storage.write_bytes(path, b"", overwrite=True)
     try:

@@ -14,6 +14,7 @@ from dkeras_core.airflow.tags import run_id
 from dkeras_core.config import Name, Pipeline
 from dkeras_core.config_file import Section
 from dkeras_core.errors import ConfigError, DkerasError
+from dkeras_core.paths import Layout
 
 
 class Plan(Section):
@@ -37,6 +38,9 @@ class Plan(Section):
 class Schedules(Section):
     """dags/schedules.yaml: what holds for every pipeline, and what is different for one."""
 
+    roots: tuple[str, ...] = Field(
+        (), description="further registries, for promote_model, rollback_model, housekeeping"
+    )
     every: dict[str, Any] = Field({})
     pipelines: dict[str, dict[str, Any]] = Field({})
 
@@ -74,6 +78,15 @@ def find(folder: Path) -> tuple[list[Scheduled], list[DkerasError]]:
     if strangers and not wrong:
         wrong.append(_error(folder / "schedules.yaml", f"no pipeline is named {', '.join(sorted(strangers))}"))
     return found, wrong
+
+
+def roots(folder: Path) -> list[str]:
+    """Return the root folders that the DAGs may work on: those of the pipelines, and ``roots`` of schedules.yaml."""
+    try:
+        further = _schedules(folder / "schedules.yaml").roots
+    except DkerasError:
+        further = ()  # `find` tells of it
+    return sorted({Layout(root).root for root in (*(one.pipeline.root for one in find(folder)[0]), *further)})
 
 
 def namer(pipeline: str) -> Callable[[Any], str]:

@@ -8,12 +8,9 @@ enough for one person; docs/airflow.md tells what a site takes instead.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
-import json
 import os
-import secrets
 import shutil
 import subprocess
 import time
@@ -26,9 +23,11 @@ import requests
 
 from dkeras_core.errors import ClusterError, ConfigError
 from dkeras_core.singlenode import ports, processes
+from dkeras_core.singlenode.airflow_home import CHECKOUT, USER, AirflowHome
 from dkeras_core.singlenode.processes import Process
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+__all__ = ["COMMANDS", "DEFAULT_HOME", "USER", "LocalAirflow", "Status"]
+
 DEFAULT_HOME = CHECKOUT / "build/airflow/home"
 COMMANDS = {
     "api-server": ("api-server", "--host", ports.HOST),
@@ -38,9 +37,6 @@ COMMANDS = {
 }
 """Component -> arguments of the command `airflow`."""
 
-USER = "admin"
-LOOKER = "dkeras"
-"""The user as whom the triggerer asks whether a DAG is paused; it may only look."""
 _HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
 _LINES = 15
 
@@ -88,8 +84,7 @@ class LocalAirflow:
     ):
         self.home, self.dags, self.python = Path(home).absolute(), Path(dags).absolute(), Path(python)
         self._extra = dict(environment or {})
-        self._state = self.home / "state.json"
-        self._temporary = self.home / "tmp"
+        self._files = AirflowHome(self.home)
 
     @property
     def address(self) -> str | None:
@@ -100,11 +95,11 @@ class LocalAirflow:
     @property
     def password(self) -> str:
         """The password of the user ``admin``."""
-        return self._passwords()[USER]
+        return self._files.passwords()[USER]
 
     @property
     def logs(self) -> Path:
-        return self.home / "logs"
+        return self._files.logs
 
     def up(self, *, seconds: float = 180.0, progress: Progress | None = None) -> Status:
         """Start what is not running, and wait until all of it answers.
@@ -144,7 +139,7 @@ class LocalAirflow:
             self._end(COMMANDS, seconds)
             # Tasks run in sessions of their own; what they inherit is the home.
             processes.end(self._family(), seconds=seconds)
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            shutil.rmtree(self._files.temporary, ignore_errors=True)
 
     def processes(self) -> dict[str, Process]:
         """Return component -> its process, of those that run; what a component has started are its children."""
@@ -171,49 +166,14 @@ class LocalAirflow:
 
     def environment(self) -> dict[str, str]:
         """The environment of every component, and of the command `airflow` for this home."""
-        state = self._read()
-        address = f"http://{ports.HOST}:{state['port']}"
-        settings = dict(_settings(CHECKOUT / "deploy/airflow/settings.env"))
-        settings |= {
-            "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
-            "AIRFLOW__CORE__PLUGINS_FOLDER": str(CHECKOUT / "deploy/airflow/plugins"),
-            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{LOOKER}:viewer",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
-            "AIRFLOW_CONN_DKERAS_AIRFLOW": address.replace("//", f"//{LOOKER}:{self._passwords()[LOOKER]}@"),
-            "AIRFLOW__API__BASE_URL": address,
-            "AIRFLOW__API__HOST": ports.HOST,
-            "AIRFLOW__API__PORT": str(state["port"]),
-            "AIRFLOW__API__SECRET_KEY": state["secret"],
-            "AIRFLOW__API_AUTH__JWT_SECRET": state["jwt"],
-            "AIRFLOW__CORE__FERNET_KEY": state["fernet"],
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
-            "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
-        }
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
-        path = f"{self.python.parent}{os.pathsep}{inherited.get('PATH', os.defpath)}"
-        # Airflow leaves temporary folders behind; here they go with it.
-        self._temporary.mkdir(exist_ok=True)
-        own = {"PATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": str(self._temporary)}
-        return inherited | own | settings | self._extra
+        return self._files.environment(self.dags, self.python) | self._extra
 
     def _prepare(self, say: Progress) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
         state = self._read()
-        if not state:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            state = {
-                "port": ports.pick(["api-server"])["api-server"],
-                "secret": secrets.token_hex(32),
-                "jwt": secrets.token_hex(64),
-                "fernet": _fernet_key(),
-                "components": {},
-            }
-        if not self._alive("api-server") and not ports.is_free(state["port"]):
-            state["port"] = ports.pick(["api-server"])["api-server"]
-        _write(self._state, state)
-        passwords = {USER: secrets.token_urlsafe(12), LOOKER: secrets.token_urlsafe(12)} | self._passwords()
-        _write(self.home / "passwords.json", passwords)
+        if not state or (not self._alive("api-server") and not ports.is_free(state["port"])):
+            self._files.renew(port=ports.pick(["api-server"])["api-server"])
+        self._files.furnish()
         if not any(map(self._alive, COMMANDS)):
             say("preparing the metadata")
             log = self.logs / "migrate.log"
@@ -234,7 +194,7 @@ class LocalAirflow:
         state = self._read()
         state["components"][name] = asdict(process)
         state.setdefault("begun", {})[name] = time.time()
-        _write(self._state, state)
+        self._files.write_state(state)
 
     def _await(self, deadline: float, say: Progress) -> None:
         while True:
@@ -296,10 +256,7 @@ class LocalAirflow:
         return [one for one in processes.every() if one.pid != os.getpid() and mark in one.environment()]
 
     def _read(self) -> dict:
-        return _content(self._state)
-
-    def _passwords(self) -> dict[str, str]:
-        return _content(self.home / "passwords.json")
+        return self._files.state()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -312,32 +269,6 @@ class LocalAirflow:
                     f"somebody else starts or stops the Airflow in {self.home}", "wait until that has ended"
                 ) from None
             yield
-
-
-def _settings(path: Path) -> Iterator[tuple[str, str]]:
-    for line in path.read_text().splitlines():
-        if line.strip() and not line.startswith("#"):
-            key, _, value = line.partition("=")
-            yield key.strip(), value.strip()
-
-
-def _fernet_key() -> str:
-    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
-
-
-def _content(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-
-
-def _write(path: Path, value: dict) -> None:
-    """Replace a file that holds secrets."""
-    temporary = path.with_suffix(".tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(value, file)
-    temporary.replace(path)
 
 
 def _last_lines(log: Path) -> str:

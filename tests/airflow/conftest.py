@@ -28,12 +28,22 @@ def airflow(airflow_python, tmp_path_factory):
 @pytest.fixture(scope="session")
 def airflow_on_hadoop(airflow_python, tmp_path_factory, hadoop, project_root):
     """The same on the HDFS and YARN of the session's cluster."""
-    environment = {
+    with _running(airflow_python, tmp_path_factory.mktemp("airflow"), _on(hadoop, project_root)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def fresh_airflow_on_hadoop(airflow_python, tmp_path_factory, hadoop, project_root):
+    """The same for one module alone: no other test has left DAGs in it."""
+    with _running(airflow_python, tmp_path_factory.mktemp("airflow"), _on(hadoop, project_root)) as found:
+        yield found
+
+
+def _on(hadoop, project_root):
+    return {
         "HADOOP_CONF_DIR": str(hadoop.conf_dir),
         "DKERAS_COMMAND": str(project_root / "build/venv/bin/dkeras"),
     }
-    with _running(airflow_python, tmp_path_factory.mktemp("airflow"), environment) as found:
-        yield found
 
 
 @contextlib.contextmanager

@@ -32,6 +32,14 @@ def test_a_plan_is_what_holds_for_all_and_what_is_different(folder):
     assert pipelines.find(folder)[0][0].plan == Plan()
 
 
+def test_the_roots_are_those_of_the_pipelines_and_those_that_are_named(folder):
+    assert pipelines.roots(folder) == ["/dkeras"]
+    (folder / "schedules.yaml").write_text("roots: [/models/, 'hdfs://other/dkeras', /dkeras]")
+    assert pipelines.roots(folder) == ["/dkeras", "/models", "hdfs://other/dkeras"] and pipelines.find(folder)[1] == []
+    (folder / "schedules.yaml").write_text("roots: 7")
+    assert pipelines.roots(folder) == ["/dkeras"] and "roots" in str(pipelines.find(folder)[1][0])
+
+
 def test_a_broken_file_takes_only_its_own_dags_away(folder):
     text = (folder / "pipelines/higgs.yaml").read_text()
     (folder / "pipelines/bad.yaml").write_text(text.replace("epochs: 5", "epoch: 5"))
