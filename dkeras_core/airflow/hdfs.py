@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dkeras_core.errors import ConfigError, PathMissing, StorageError
-from dkeras_core.storage.base import Storage, split_uri
+from dkeras_core.storage.base import Storage
+from dkeras_core.storage.paths import split_uri
 
 
 def storage_of(path: str) -> Storage:

@@ -23,7 +23,7 @@ from dkeras_core.scoring import REQUEST
 from dkeras_core.scoring.output import Output
 from dkeras_core.scoring.request import Chosen, ScoreRequest, choose
 from dkeras_core.storage import Storage
-from dkeras_core.storage.base import split_uri
+from dkeras_core.storage.paths import split_uri
 from dkeras_core.yarn import doctor
 from dkeras_core.yarn.answers import Application
 from dkeras_core.yarn.package import package

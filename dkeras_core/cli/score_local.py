@@ -20,7 +20,7 @@ from dkeras_core.errors import ConfigError, Interrupted
 from dkeras_core.scoring.output import Output
 from dkeras_core.scoring.request import ScoreRequest, choose
 from dkeras_core.storage import Storage, open_storage
-from dkeras_core.storage.base import split_uri
+from dkeras_core.storage.paths import split_uri
 
 
 class _Told:

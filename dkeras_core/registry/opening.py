@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dkeras_core.errors import ConfigError
 from dkeras_core.registry.registry import Registry
 from dkeras_core.storage import Storage, open_storage
-from dkeras_core.storage.base import split_uri
+from dkeras_core.storage.paths import split_uri
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -26,8 +26,9 @@ from dkeras_core.registry import names
 from dkeras_core.registry.cache import Cache, local_digest
 from dkeras_core.registry.manifest import FileEntry, Manifest
 from dkeras_core.registry.verify import problems, read_manifest
-from dkeras_core.storage.base import Storage, split_uri
+from dkeras_core.storage.base import Storage
 from dkeras_core.storage.local import LocalStorage
+from dkeras_core.storage.paths import split_uri
 
 if TYPE_CHECKING:
     from dkeras_core.registry.registry import Registry, Version

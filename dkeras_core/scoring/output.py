@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dkeras_core.data.staging import PREFIX, Staging
 from dkeras_core.errors import ConfigError, PathExists, PathMissing, StorageError
 from dkeras_core.scoring import REQUEST, RUNS
-from dkeras_core.storage.base import Storage, split_uri
+from dkeras_core.storage.base import Storage
+from dkeras_core.storage.paths import split_uri
 
 METADATA = "_dkeras.json"
 ASIDE = "_replaced-"

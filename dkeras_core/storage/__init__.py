@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dkeras_core.errors import StorageError
-from dkeras_core.storage.base import FileStatus, Storage, split_uri
+from dkeras_core.storage.base import FileStatus, Storage
+from dkeras_core.storage.paths import split_uri
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

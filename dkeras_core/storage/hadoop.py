@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
 from dkeras_core.storage.access import symbolic
-from dkeras_core.storage.base import FileStatus, Progress, Storage, clean, split_uri
+from dkeras_core.storage.base import FileStatus, Progress, Storage
+from dkeras_core.storage.paths import clean, split_uri
 from dkeras_core.storage.refusals import refusal, without_acls
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
-from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage, clean
+from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage
+from dkeras_core.storage.paths import clean
 
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 _NEXT_STEPS = {

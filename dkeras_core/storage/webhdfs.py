@@ -26,8 +26,9 @@ from urllib3.util import Retry
 
 from dkeras_core.errors import AccessDenied, PathExists, PathMissing, StorageError
 from dkeras_core.storage.access import symbolic
-from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage, clean
+from dkeras_core.storage.base import CHUNK, FileStatus, Progress, Storage
 from dkeras_core.storage.body import Body, chunks
+from dkeras_core.storage.paths import clean
 from dkeras_core.storage.refusals import refusal, without_acls
 
 # The client logs as errors what it also raises; people should read the bundle's message alone.
@@ -180,10 +181,9 @@ class WebHdfsStorage(Storage):
 
     def mkdirs(self, path: str, mode: int | None = None) -> None:
         path = self.clean(path)
-        if mode is None or self.exists(path):
-            self._call("_mkdirs", path)
-        else:
-            self._call("_mkdirs", path)
+        new = mode is not None and not self.exists(path)
+        self._call("_mkdirs", path)
+        if new:
             self.set_mode(path, mode)
 
     def rename(self, src: str, dst: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def open_registry(root: str) -> Registry:
     """Return the registry below ``root``: on this machine for file://, else on the cluster (cli/place.py)."""
     from dkeras_core.registry import Registry
-    from dkeras_core.storage.base import split_uri
+    from dkeras_core.storage.paths import split_uri
 
     if split_uri(root)[0] == "file":
         from dkeras_core.storage import open_storage
