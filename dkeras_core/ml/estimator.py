@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import fields
@@ -18,6 +19,8 @@ from dkeras_core.ml.persistence import Stored
 from dkeras_core.ml.rows import Rows, rows_of
 from dkeras_core.ml.transformer import KerasModel
 from dkeras_core.rules import Rule
+
+_building = threading.Lock()
 
 
 class DistributedEstimator(Estimator, TrainingParams, Stored):
@@ -54,17 +57,25 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         return self.rule(**{field.name: self.getOrDefault(field.name) for field in fields(self.rule)})
 
     def _fit(self, dataset) -> KerasModel:
-        from dkeras_core.learning.checks import check_model
-        from dkeras_core.training.driver import train
-        from dkeras_core.training.spark import SparkLauncher
+        from dkeras_core.training.turns import turns_of
 
         packed, loss = self._needed("model"), self._needed("loss")
         rule = self._rule()
         spark = dataset.sparkSession
         workers = self._workers(spark)
         rule.for_workers(workers)
-        model = packed.unpack(self.getSeed())
-        outputs = outputs_of(model, loss)
+        with _building:  # the seed of random initial weights is one for all threads
+            model = packed.unpack(self.getSeed())
+        with turns_of(spark).take(workers):
+            result = self._train(dataset, rule, workers, model, loss)
+        return self._model(model, result)
+
+    def _train(self, dataset, rule: Rule, workers: int, model, loss: Any):
+        from dkeras_core.learning.checks import check_model
+        from dkeras_core.training.driver import train
+        from dkeras_core.training.spark import SparkLauncher
+
+        spark, outputs = dataset.sparkSession, outputs_of(model, loss)
         with rows_of(
             dataset,
             self.getInputCols(),
@@ -78,8 +89,8 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
         ) as rows:
             check_model(model, rows.inputs, rows.labels, loss, self._value("loss_weights"))
             with self._events(spark) as events:
-                result = train(
-                    packed.architecture,
+                return train(
+                    self._value("model").architecture,
                     *_start(model),
                     self._settings(spark, rule, workers, rows),
                     SparkLauncher(spark, rows.frame, join_deadline=self.getOrDefault("join_deadline")),
@@ -87,7 +98,6 @@ class DistributedEstimator(Estimator, TrainingParams, Stored):
                     callbacks=self._value("callbacks") or (),
                     events=events,
                 )
-        return self._model(model, result)
 
     def _needed(self, name: str) -> Any:
         value = self._value(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
@@ -227,6 +229,35 @@ def test_a_pipeline_with_cross_validation_and_a_split(network, events, tmp_path)
         for held in (pipeline_model, PipelineModel.load((tmp_path / "pipeline").as_uri()))
     ]
     assert answers[0] == answers[1]
+
+
+def test_trainings_that_a_search_starts_side_by_side_take_turns(network, events, monkeypatch):
+    from dkeras_core.training import driver
+
+    train, lock, running, seen = driver.train, threading.Lock(), [], []
+
+    def counted(*given, **settings):
+        with lock:
+            running.append(1)
+            seen.append(len(running))
+        try:
+            return train(*given, **settings)
+        finally:
+            with lock:
+                running.pop()
+
+    monkeypatch.setattr(driver, "train", counted)
+    estimator = EASGD(network, workers=2, epochs=2, communication_period=5)
+    search = TrainValidationSplit(
+        estimator=estimator,
+        estimatorParamMaps=ParamGridBuilder().addGrid(estimator.batch_size, [16, 32, 64]).build(),
+        evaluator=BinaryClassificationEvaluator(),
+        parallelism=3,
+        seed=1,
+    )
+    found = search.fit(events)
+    assert seen == [1, 1, 1, 1]  # three trials, and the best of them on all rows
+    assert max(found.validationMetrics) > 0.9
 
 
 def test_what_cannot_be_trained_is_refused_before_a_worker_starts(network, events):
