@@ -29,7 +29,8 @@ def run(context: Context, outcome: dict) -> dict:
     check_model(model, settings.inputs, settings.labels, settings.loss)
     flat = FlatModel(model)
     context.progress.message(
-        f"{flat.n:,} parameters, {settings.rows:,} rows, {settings.workers} workers: waiting for executors"
+        f"{settings.rule.name}, communication period {settings.rule.communication_period}, {flat.n:,} parameters, "
+        f"{settings.rows:,} rows, {settings.workers} workers: waiting for executors"
     )
     context.storage.delete(f"{context.folder}/events", recursive=True)  # of an earlier training of this run
     events = f"{context.folder}/events/{file_name()}"
