@@ -25,13 +25,13 @@ FIRST = (
     "an unpacked environment",
     "tests/singlenode/test_cluster.py",
     "an Airflow",
+    "tests/convergence/test_simulated.py",
     "tests/singlenode/test_containers.py",
+    "tests/convergence/test_real.py",
     "tests/registry/test_faults.py",
     "tests/jobs/test_score.py",
     "tests/cli/test_runs_on_yarn.py",
     "tests/cli/test_tagged_on_yarn.py",
-    "tests/convergence/test_mnist.py",
-    "tests/convergence/test_real.py",
 )
 """What takes minutes, the longest first; `make test` says at its end how long each took. The rest: many tests first."""
 
