@@ -102,6 +102,27 @@ def test_commands_and_their_options_exist(page):
     assert [wrong for call in commands(page) if (wrong := unknown(call))] == []
 
 
+@pytest.fixture(scope="module")
+def options():
+    """Every option of every command."""
+
+    def of(command):
+        yield from (option for parameter in command.params for option in parameter.opts)
+        for one in command.commands.values() if isinstance(command, TyperGroup) else ():
+            yield from of(one)
+
+    return {option for name in COMMANDS for option in of(load(name))}
+
+
+OTHERS = {"--conf": "spark-submit", "--no-deps": "pip"}
+
+
+@EVERY_PAGE
+def test_options_that_are_named_alone_exist(page, options):
+    named = re.findall(r"`(--[a-z][\w-]+)[^`\n]*`", FENCE.sub("", TEXT[page]))
+    assert [one for one in named if one not in options | set(OTHERS)] == []
+
+
 def test_mistakes_in_commands_are_found():
     assert unknown(["models", "promte", "higgs@7"]) == "models promte" and unknown(["submitt"]) == "submitt"
     assert unknown(["models", "promote", "higgs@7", "--forc", "why"]) == "models: ['--forc']"
