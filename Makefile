@@ -35,7 +35,7 @@ submit: tools $(if $(DATA),,$(SYNTHETIC)) ## train, evaluate and publish on YARN
 UNIT := $(BIN)/python -m pytest -n auto --dist loadfile -m "not cluster and not slow"
 REAL := $(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile -m "(cluster or slow) and not long"
 
-test: test-tools ## all tests, those on real HDFS and YARN included (ARGS=tests/ml runs those)
+test: test-tools ## all tests, those on real HDFS and YARN included (ARGS=tests/ml runs those, CLUSTERS=n)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(UNIT) && $(REAL))
 
 test-long: test-tools ## what kills Airflow's and YARN's processes one by one, sweeps and validations: half an hour
