@@ -12,7 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dkeras_core.errors import ConfigError
 
-Lines = dict[tuple[str, ...], int]
+Lines = dict[tuple[str, ...], int | str]
+"""Key -> the line where it is written, or the override that set it."""
+
+
+_NEXT = "mend the pipeline file, or the setting over it, and try again"
 
 
 class Section(BaseModel):
@@ -40,21 +44,21 @@ def read(text: str, source: str, overrides: Iterable[str] = ()) -> tuple[dict, L
         raise ConfigError(f"{source}: expected keys such as name, input, schema, model; found {_kind(data)}")
     lines = _lines(node, source)
     for override in overrides:
-        _override(data, override)
+        lines[_override(data, override)] = override
     return data, lines
 
 
 def refusal(model: type[BaseModel], error: ValidationError, data: dict, lines: Lines, source: str) -> ConfigError:
     """Return one error that lists every mistake pydantic found in ``data``."""
     problems = [_explain(model, problem, lines, source, data) for problem in error.errors()]
-    return ConfigError("\n".join(dict.fromkeys(problems)), "mend the pipeline file and try again")
+    return ConfigError("\n".join(dict.fromkeys(problems)), _NEXT)
 
 
 def refuse(mistakes: Iterable[tuple[str, str]], lines: Lines, source: str) -> None:
     """Raise one ConfigError for all (dotted key, reason), or do nothing when there is none."""
     problems = [f"{_where(tuple(key.split('.')), lines, source)}: {key}: {reason}" for key, reason in mistakes]
     if problems:
-        raise ConfigError("\n".join(problems), "mend the pipeline file and try again")
+        raise ConfigError("\n".join(problems), _NEXT)
 
 
 def meant(name: str, known) -> str:
@@ -87,7 +91,8 @@ def _lines(node, source: str, prefix: tuple = ()) -> Lines:
     return found
 
 
-def _override(data: dict, override: str) -> None:
+def _override(data: dict, override: str) -> tuple[str, ...]:
+    """Put ``key.sub=value`` in, and return the key."""
     key, sign, value = override.partition("=")
     path = key.strip().split(".")
     if not sign or not all(path):
@@ -100,6 +105,7 @@ def _override(data: dict, override: str) -> None:
         data[path[-1]] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"setting {override!r}: the value is not valid YAML: {error}") from None
+    return tuple(path)
 
 
 def _explain(model: type[BaseModel], problem: dict, lines: Lines, source: str, data: dict) -> str:
@@ -129,9 +135,11 @@ def _explain(model: type[BaseModel], problem: dict, lines: Lines, source: str, d
 
 
 def _where(location: tuple[str, ...], lines: Lines, source: str) -> str:
-    """File and line of a key, or of the part of its path that is written there."""
-    line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
-    return f"{source}:{line}" if line else source
+    """File and line of a key, or of the part of its path that is written there; and the override that set it."""
+    found = [lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines]
+    line = next((f":{one}" for one in found if isinstance(one, int)), "")
+    override = next((f": set by {one}" for one in found if isinstance(one, str)), "")
+    return f"{source}{line}{override}"
 
 
 def _keys_of(model: type[BaseModel], location: tuple[str, ...]) -> list[str]:
