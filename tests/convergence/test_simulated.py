@@ -166,6 +166,7 @@ def test_four_workers_are_as_good_as_one_on_the_real_events():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("algorithm", ["downpour", "adag", "dynsgd", "threshold_sharing"])
 def test_64_workers_do_not_collapse(algorithm):
     """None ends below workers that never meet; with whole updates they do."""
