@@ -39,8 +39,13 @@ def test_the_example_loads_and_survives_a_round_trip():
         ("builder: mlp", "function: nonsense", 0, ["model.function"]),
         ("weight: Weight", "weight: Label", None, ["Label", "two roles"]),
         ("name: asynchronous_easgd", "name: asynchronous_esgd", None, ["asynchronous_esgd", "asynchronous_easgd"]),
-        ("moving_rate: 0.5", "moving_rate: 1.5", None, ["moving_rate", "1.5"]),
-        ("moving_rate: 0.5", "movin_rate: 0.5", None, ["movin_rate", "moving_rate"]),
+        ("name: asynchronous_easgd", "name: asynchronous_easgd\n  moving_rate: 1.5", None, ["moving_rate", "1.5"]),
+        (
+            "name: asynchronous_easgd",
+            "name: asynchronous_easgd\n  movin_rate: 0.5",
+            None,
+            ["movin_rate", "moving_rate"],
+        ),
         ("root: /dkeras", "root: dkeras", 0, ["root", "absolute"]),
         (LOSS, "result: meen", 0, ["training.result", "did you mean 'mean'"]),
         (

@@ -43,7 +43,7 @@ def main() -> None:
     frame = frame.repartition(WORKERS).cache()
     frame.count()
     if mode == "asynchronous":
-        rule = rules.get("asynchronous_delta_averaging", communication_period=1)
+        rule = rules.get("asynchronous_delta_averaging", communication_period=1, commit_rate=1)
     else:
         rule = rules.get("delta_averaging", communication_period="epoch")
     settings = TrainingSettings(
