@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Any
 
+import numpy as np
+
 LIMIT = 400  # points kept for each worker: more cannot be told apart in a chart
 
 
@@ -27,6 +29,7 @@ class Curve:
         self._attempts: dict[int, int] = {}
         self._known: dict[int, int] = {}  # rows of this attempt whose loss is in the totals
         self._totals = (0, 0.0)  # these rows of all attempts, and the sum of their losses; never go back
+        self._marks = [(0, 0.0, self._begun)]  # totals and time of the reports since ``parts`` was asked
         self._seconds: dict[int, dict[str, float]] = {}
         self._window: list[tuple[float, int]] = []
 
@@ -47,6 +50,8 @@ class Curve:
             new = rows - self._known.get(worker, 0)
             self._known[worker] = rows
             self._totals = (self._totals[0] + new, self._totals[1] + float(loss) * new)
+            if new > 0:
+                self._mark()
             seen = self._seen[worker] = self._seen.get(worker, -1) + 1
             stride = self._stride.setdefault(worker, 1)
             if seen % stride:
@@ -82,10 +87,25 @@ class Curve:
         whole = lost + sum(seconds.get("compute", 0.0) for seconds in self._seconds.values())
         return round(lost / whole, 4) if whole else None
 
-    def totals(self) -> tuple[int, float]:
-        """Rows of all workers and attempts whose loss is known, and the sum of the losses over them."""
+    def _mark(self) -> None:
+        self._marks.append((*self._totals, time.monotonic()))
+        if len(self._marks) > 4 * LIMIT:
+            del self._marks[1:-1:2]
+
+    def parts(self, count: int) -> list[tuple[float, float | None]]:
+        """Divide the rows whose loss has come since this was last asked: (time at its end, mean loss) of each part.
+
+        The time is that of ``time.monotonic``; the loss is None without rows. The parts are equal; between two reports
+        all rows are taken to have the same loss.
+        """
         with self._lock:
-            return self._totals
+            marks, self._marks = np.array(self._marks), self._marks[-1:]
+        if len(marks) < 2:
+            return [(time.monotonic(), None)] * count
+        rows, totals, times = marks.T
+        ends = np.linspace(rows[0], rows[-1], count + 1)
+        means = np.diff(np.interp(ends, rows, totals)) / np.diff(ends)
+        return list(zip(np.interp(ends[1:], rows, times).tolist(), means.tolist(), strict=True))
 
     def latest(self) -> dict[int, tuple[int, float]]:
         """Rows and loss of each worker's last report."""

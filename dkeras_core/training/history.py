@@ -14,12 +14,11 @@ class History:
     Attributes
     ----------
     epoch : list of int
-        The epochs that were looked at, counted from 1: the rows of all workers together have passed that many times.
-        An epoch that ends while the one before it is still evaluated is left out.
+        The epochs, counted from 1: the rows of all workers together have passed that many times.
     history : dict of str to list
         As in Keras, one value for each entry of ``epoch``: ``loss``, the mean training loss of the workers over the
-        epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not measured,
-        or not finite).
+        epoch; ``val_loss`` and ``val_<metric>``, of the center on the validation rows (None where it was not finite, or
+        not measured: an epoch that ended while an earlier one was still evaluated).
     epoch_seconds : list of float
         Time of each entry since the start.
     final : dict of str to float

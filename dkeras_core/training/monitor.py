@@ -33,7 +33,8 @@ States = One | list[np.ndarray]
 class Monitor:
     """Evaluates the center in a thread of its own, so that the driver goes on watching its workers.
 
-    An epoch that ends while the evaluation of an earlier one is under way is left out.
+    An epoch that ends while the evaluation of an earlier one is under way is not evaluated; its loss is noted all the
+    same.
 
     Parameters
     ----------
@@ -83,7 +84,6 @@ class Monitor:
         self._watches = watches_center(settings.rule, settings.workers)
         self._begun = time.monotonic()
         self._epoch = 0
-        self._counted = (0, 0.0)
         self._noted = 0
         self._future: Future | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="center-monitor")
@@ -116,7 +116,8 @@ class Monitor:
         epoch = trained // self._settings.rows
         if epoch > self._epoch and not self.stop:
             self._look(epoch, last=True)
-        self._catch_up(epoch)
+        if self._searches():
+            self._note(self._losses(epoch))  # it may have gone on after it was asked to stop
         best = None
         if self._validation:
             final = {f"val_{name}": value for name, value in self._model.evaluate(weights, state).items()}
@@ -137,8 +138,9 @@ class Monitor:
 
     def _look(self, epoch: int, last: bool = False) -> None:
         center, state = self._snapshot()
-        self._catch_up(epoch - 1)
-        logs: dict[str, float | None] = {"loss": self._loss(epoch)}
+        *short, (_, loss) = self._losses(epoch)
+        self._note(short)
+        logs: dict[str, float | None] = {"loss": loss}
         if self._validation and self._watches:
             logs |= {f"val_{name}": value for name, value in self._model.evaluate(center, state).items()}
         self.history.add(epoch, time.monotonic() - self._begun, logs)
@@ -157,29 +159,27 @@ class Monitor:
     def _snapshot(self) -> tuple[np.ndarray, One]:
         return self._server.published()[0], self._server.state()
 
-    def _iterations(self) -> list[dict[str, Any]]:
-        """Those of a search that are complete, the initial point first; empty for other algorithms."""
-        return self._server.status().search.iterations if self._settings.rule.local == "pieces" else []
+    def _searches(self) -> bool:
+        return self._settings.rule.local == "pieces"
 
-    def _catch_up(self, epoch: int) -> None:
-        """Note the loss of a search's iterations up to this one that were too short to be looked at."""
-        for iteration in self._iterations()[self._noted + 1 : epoch + 1]:
-            self.history.add(iteration["iteration"], iteration["seconds"], {"loss": iteration["loss"]})
+    def _losses(self, epoch: int) -> list[tuple[float, float | None]]:
+        """(seconds, training loss) of each epoch from the last that was noted to this one.
+
+        The loss of a search is the center's, that of other algorithms the workers'.
+        """
+        if self._searches():
+            iterations = self._server.status().search.iterations[self._noted + 1 : epoch + 1]
+            return [(iteration["seconds"], iteration["loss"]) for iteration in iterations]
+        return [(at - self._begun, loss) for at, loss in self._curve.parts(epoch - self._noted)]
+
+    def _note(self, epochs: list[tuple[float, float | None]]) -> None:
+        """Note the next epochs, which were too short to be looked at."""
+        for seconds, loss in epochs:
+            self._noted += 1
+            seconds = max([seconds, *self.history.epoch_seconds[-1:]])  # that of one that was looked at is later
+            self.history.add(self._noted, seconds, {"loss": loss})
             if self._events:
-                self._events.add({"epoch/loss": iteration["loss"]}, iteration["iteration"] * self._settings.rows)
-        self._noted = max(self._noted, epoch)
-
-    def _loss(self, epoch: int) -> float | None:
-        """The training loss of an epoch: of a search the center's, else the workers'."""
-        iterations = self._iterations()
-        return iterations[epoch]["loss"] if iterations else self._mean_loss()
-
-    def _mean_loss(self) -> float | None:
-        """The workers' mean loss over the rows since this was last asked."""
-        rows, total = self._curve.totals()
-        rows_before, total_before = self._counted
-        self._counted = (rows, total)
-        return (total - total_before) / (rows - rows_before) if rows > rows_before else None
+                self._events.add({"epoch/loss": loss}, self._noted * self._settings.rows)
 
 
 class _Center:

@@ -114,9 +114,9 @@ def test_the_result_is_evaluated_and_the_last_epoch_too(watch):
     server.scale(1)
     weights, _ = monitor.finish(server.center, None, ROWS * EPOCHS)
     assert weights is server.center
-    assert monitor.history.epoch == [EPOCHS]
+    assert monitor.history.epoch == list(range(1, EPOCHS + 1))
     assert monitor.history.final["val_accuracy"] == 1.0
-    assert monitor.history.final["val_loss"] == monitor.history.history["val_loss"][0]
+    assert [None] * (EPOCHS - 1) + [monitor.history.final["val_loss"]] == monitor.history.history["val_loss"]
 
 
 def test_an_ensemble_is_evaluated_as_the_mean_of_its_members(watch):
@@ -125,6 +125,21 @@ def test_an_ensemble_is_evaluated_as_the_mean_of_its_members(watch):
     monitor.finish([server.center, 0 * server.center], None, 50)
     assert monitor.history.epoch == []
     assert np.log(2) / 8 < monitor.history.final["val_loss"] < np.log(2) and monitor.history.final["val_accuracy"] == 1
+
+
+def test_epochs_that_were_too_short_to_be_looked_at_have_their_loss(watch):
+    """Between two looks the workers have told of half an epoch, then of one and a half at once."""
+    monitor, server, curve = watch()
+    curve.add(0, 0, {"rows": ROWS // 2, "loss": 0.8})
+    curve.add(0, 0, {"rows": 2 * ROWS, "loss": 0.4})
+    epoch(monitor, 2)
+    curve.add(0, 0, {"rows": EPOCHS * ROWS, "loss": 0.1})
+    monitor.finish(server.center, None, EPOCHS * ROWS)
+    told = monitor.history.history
+    assert monitor.history.epoch == list(range(1, EPOCHS + 1)) == list(range(1, len(told["loss"]) + 1))
+    assert told["loss"] == pytest.approx([0.6, 0.4] + [0.1] * (EPOCHS - 2))
+    assert [value is None for value in told["val_loss"]] == [True, False] + [True] * (EPOCHS - 3) + [False]
+    assert monitor.history.epoch_seconds == sorted(monitor.history.epoch_seconds)
 
 
 def test_without_validation_there_is_still_the_loss(watch):
@@ -143,7 +158,7 @@ def test_a_center_that_does_not_move_is_not_evaluated(watch, rule):
     assert monitor.history.final["val_loss"] == pytest.approx(np.log(2), abs=1e-4)
 
 
-def test_an_epoch_that_ends_during_an_evaluation_is_left_out(watch):
+def test_an_epoch_that_ends_during_an_evaluation_is_not_looked_at(watch):
     import keras
 
     go, calls = threading.Event(), []
@@ -159,7 +174,8 @@ def test_an_epoch_that_ends_during_an_evaluation_is_left_out(watch):
     go.set()
     monitor._future.result()
     epoch(monitor, 3)
-    assert monitor.history.epoch == [1, 3] and calls == [0, 2]
+    assert monitor.history.epoch == [1, 2, 3] and calls == [0, 2]
+    assert [value is None for value in monitor.history.history["val_loss"]] == [False, True, False]
 
 
 def test_early_stopping_has_patience(watch):
