@@ -140,6 +140,8 @@ def test_driver_settings_are_the_drivers():
 def test_routine_lines_and_java_stacks_are_left_out():
     text = (
         "WARNING: Using incubator modules: jdk.incubator.vector\n"
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+        "I0000 00:00:1795412692.718312   22524 port.cc:153] oneDNN custom operations are on. You may see slightly\n"
         "26/11/22 19:36:02 INFO Client: \n\t client token: N/A\n"
         "26/11/22 19:36:09 ERROR A: it broke\njava.lang.X: why\n\tat a.b.C(D.java:1)\n"
         "26/11/22 19:36:10 INFO B: routine\n"
