@@ -21,7 +21,7 @@ _RECORD = re.compile(r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d ([A-Z]+) ")
 _JAVA_FRAME = re.compile(r"\s+(at [\w.$/]+\(|\.\.\. \d+ more)")
 _CONTAINER_PATH = re.compile(r"/\S*/appcache/application_\w+/container_\w+/")
 _NOISE = (
-    "Using incubator modules", "default log4j profile", "^^^^", "before absl::InitializeLog", "oneDNN custom operations",
+    "Using incubator modules", "default log4j profile", "^^^^", "before absl::InitializeLog", "oneDNN custom",
 )  # fmt: skip
 # What ends executors without being the cause of anything.
 _HARMLESS = ("Executor killed by driver", "Driver commanded a shutdown", "exit status: 0", "Exit status: 0")
