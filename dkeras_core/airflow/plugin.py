@@ -1,9 +1,10 @@
-"""Airflow plugin: a triggerer that starts looks for what nobody was there to end (see orphans.py)."""
+"""Airflow plugin: beside each triggerer a process looks for what nobody was there to end (see orphans.py)."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -28,7 +29,7 @@ class DkerasPlugin(AirflowPlugin):
 
 
 def look() -> None:
-    """Start the search beside the triggerer, which forks and must not do so with other threads at work."""
+    """Start the process; a thread would not do, since the triggerer forks."""
     from airflow.models.connection import Connection
 
     from dkeras_core.airflow.pause import CONNECTION, login_of
@@ -36,9 +37,9 @@ def look() -> None:
     try:
         login = login_of(Connection.get_connection_from_secrets(CONNECTION))
     except Exception as error:
-        _LOG.warning("applications of tasks that were ended without a triggerer are not looked for: %s", error)
+        _LOG.warning("applications of tasks that were ended without a trigger are not looked for: %s", error)
         return
     command = [sys.executable, "-m", "dkeras_core.airflow.orphans"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     with process.stdin as pipe:
-        pipe.write(json.dumps(login).encode())
+        pipe.write(json.dumps([os.getpid(), *login]).encode())

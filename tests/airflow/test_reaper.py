@@ -1,11 +1,14 @@
 """What ends applications that no trigger has ended, against a ResourceManager that is played."""
 
+import time
+
 import pytest
 from played import TAG, Played, Stage
 
-from dkeras_core.airflow import orphans
+from dkeras_core.airflow.orphans import Orphans
 from dkeras_core.airflow.reaper import OVER, reap
 from dkeras_core.airflow.work import Work
+from dkeras_core.yarn.resource_manager import ResourceManager
 
 
 @pytest.fixture
@@ -47,22 +50,42 @@ class Told:
                 for dag, task in self.tasks]  # fmt: skip
 
 
-def test_a_triggerer_that_starts_ends_what_it_has_missed(tmp_path, rm):
-    from dkeras_core.yarn.resource_manager import ResourceManager
+@pytest.fixture
+def yarn(rm):
+    return ResourceManager([f"http://{rm.address}"])
 
-    yarn = ResourceManager([f"http://{rm.address}"])
+
+def test_what_no_trigger_has_ended_is_ended_at_the_second_look(rm, yarn):
     missed = rm.has(1, tag=f"dkeras,{TAG}", started=7000)
     rm.has(2, tag="dkeras,dkeras-run-by-hand")
     rm.has(3, tag="dkeras,dkeras-task-of-another-airflow", started=9000)
     said, told = [], Told(("retrain", "train"), ("retrain", "evaluate"))
-    orphans.end(yarn, told, said.append)
-    assert rm.killed == [missed] and told.asked == [(OVER, 7.0)]
+    orphans = Orphans(yarn, told, said.append)
+    orphans.look()
+    assert rm.killed == []
+    orphans.look()
+    assert rm.killed == [missed] and told.asked == [(OVER, 7.0), (OVER, 7.0)]
     assert len(said) == 1 and missed in said[0] and "train of retrain, manual, is failed" in said[0]
 
 
-def test_without_an_application_airflow_is_not_asked(rm):
-    from dkeras_core.yarn.resource_manager import ResourceManager
+def test_of_a_long_training_airflow_is_asked_for_what_is_new(rm, yarn):
+    rm.has(1, tag=f"dkeras,{TAG}", started=7000)
+    told = Told()
+    orphans = Orphans(yarn, told, print)
+    orphans.look(), orphans.look()
+    assert told.asked[0][1] == 7.0 and time.time() - 700 < told.asked[1][1] < time.time() - 500
 
+
+def test_what_ends_by_itself_is_left_alone(rm, yarn):
+    app = rm.has(1, tag=f"dkeras,{TAG}")
+    orphans = Orphans(yarn, Told(("retrain", "train")), print)
+    orphans.look()
+    rm.apps[app].update(state="FINISHED", finalStatus="SUCCEEDED")
+    orphans.look()
+    assert rm.killed == []
+
+
+def test_without_an_application_airflow_is_not_asked(yarn):
     told = Told(("retrain", "train"))
-    orphans.end(ResourceManager([f"http://{rm.address}"]), told, print)
+    Orphans(yarn, told, print).look()
     assert told.asked == []

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from typing import ClassVar
 
 import psutil
 
@@ -19,10 +20,13 @@ KILL_DEADLINE = 15.0
 class Run:
     """One DAG run of one task, and what YARN has of it."""
 
+    all: ClassVar[list["Run"]] = []
+
     def __init__(self, there, dag="job", **params):
         self.there, self.rest, self.dag = there, there.rest, dag
         self.id = there.rest.trigger(dag, params)
         self.tag = task_tag(dag, self.id, "work")
+        self.all.append(self)
 
     def apps(self, *states):
         return self.there.rm.apps(tags=[self.tag], states=states)
