@@ -112,20 +112,26 @@ def train(
     Raises
     ------
     ConfigError
-        Settings, callbacks or metrics that cannot work.
+        Settings, optimizer, callbacks or metrics that cannot work.
     DataError
-        Fewer rows than workers.
+        No rows, or fewer than workers.
     TrainingError
         No worker joined in time, a worker was lost for good, or rows trained differ from rows in. What a worker gave
         up for is raised in its own class.
     """
+    from dkeras_core.learning.settings import make_optimizer
+
+    if not settings.rows:
+        raise DataError("there are no rows to train on")
     if settings.rows < settings.workers:
         raise DataError(
             f"{settings.rows} rows cannot be shared by {settings.workers} workers",
-            f"use at most {max(settings.rows, 1)} workers, or more rows",
+            f"use at most {settings.rows} workers, or more rows",
         )
     if settings.rule.local == "pieces":
         settings = searches.as_search(settings, architecture)
+    else:
+        make_optimizer(settings.rule.optimizer(settings.optimizer))  # a wrong one is told here, and not by a worker
     secret = new_secret()
     curve = Curve()
     server = ParameterServer(

@@ -15,10 +15,11 @@ from dkeras_core.config_file import meant
 from dkeras_core.data.columns import Column, columns_of
 from dkeras_core.errors import ConfigError, DataError
 from dkeras_core.rules import Rule
-from dkeras_core.training.driver import TrainingResult, TrainingSettings, train
+from dkeras_core.training.driver import EarlyStopping, TrainingResult, TrainingSettings, train
 from dkeras_core.training.processes import ProcessLauncher
 from dkeras_core.training.rows import Rows
 from dkeras_core.training.scaling import scaling
+from dkeras_core.training.settings import check_numbers
 from dkeras_core.training.validation import Validation
 
 _SAMPLE = 100  # rows that the columns' types and widths are read off
@@ -105,11 +106,16 @@ def fit_local(
     if not isinstance(model, keras.Model):
         raise ConfigError(f"fit_local trains a keras.Model, not a {type(model).__name__}")
     rule = rules.get(rule) if isinstance(rule, str) else rule
+    if not isinstance(rule, Rule):
+        raise ConfigError(f"an algorithm is a name or a Rule, not {rule!r}", f"names are {', '.join(rules.names())}")
+    check_numbers(workers=workers)
     optimizer, loss, loss_weights = _compiled(model, optimizer, loss, loss_weights)
     given = _Given(model, data, inputs, labels, weight)
     known = {field.name for field in fields(TrainingSettings)}
     for name in settings.keys() - known:
         raise ConfigError(f"fit_local takes no {name!r}{meant(name, known)}", "see TrainingSettings for what it takes")
+    if isinstance(settings.get("early_stopping"), Mapping):
+        settings["early_stopping"] = EarlyStopping.of(settings["early_stopping"])
     scaled = scaling(optimizer, workers, rule, learning_rate_scaling)
     chosen = {"learning_rate_scale": scaled.scale, "warmup": scaled.warmup, "warm_start": scaled.warm_start} | settings
     run = TrainingSettings(
@@ -130,6 +136,10 @@ def fit_local(
     validation = None
     if validation_data is not None:
         held = _Given(model, validation_data, inputs, labels, weight)
+        try:
+            check_model(model, held.inputs, held.labels, loss)
+        except ConfigError as error:
+            raise ConfigError(f"validation_data: {error.what}", error.next_step) from None
         validation = Validation.from_batches(
             held.rows.batches(held.reads), held.inputs, held.labels, held.weight, metrics=metrics
         )

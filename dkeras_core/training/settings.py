@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
+from dkeras_core.config_file import meant
 from dkeras_core.data.spool import Column
 from dkeras_core.errors import ConfigError
 from dkeras_core.rules import Rule
@@ -46,6 +49,14 @@ class EarlyStopping:
     min_delta: float = 0.0
     mode: str = "auto"
     restore_best: bool = False
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> EarlyStopping:
+        """Make one of its fields by name; ConfigError for a name that is none."""
+        known = [one.name for one in fields(cls)]
+        if strange := [name for name in values if name not in known]:
+            raise ConfigError(f"early_stopping has no {strange[0]!r}{meant(str(strange[0]), known)}")
+        return cls(**values)
 
     def __post_init__(self):
         if not (self.monitor == "loss" or (self.monitor.startswith("val_") and len(self.monitor) > 4)):
@@ -121,6 +132,9 @@ class TrainingSettings:
     server: ServerSettings = field(default_factory=ServerSettings)
 
     def __post_init__(self):
+        numbers = {name: getattr(self, name) for name in ("workers", "epochs", "batch_size", "threads", "seed")}
+        check_numbers(**numbers, warm_start=self.warm_start)
+        _check_class_weight(self.class_weight)
         found = list(
             contradictions(
                 self.rule,
@@ -144,6 +158,22 @@ class TrainingSettings:
     def chosen_result(self) -> str:
         """The result that is taken: as set, else the rule's own choice."""
         return self.result or self.rule.default_result
+
+
+def check_numbers(**given: Any) -> None:
+    """Raise ConfigError for a setting that is not a whole number of at least 1; 0 is one for seed and warm_start."""
+    for name, value in given.items():
+        least = 0 if name in ("seed", "warm_start") else 1
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ConfigError(f"{name} is a whole number of at least {least}, not {value!r}")
+
+
+def _check_class_weight(weights: Any) -> None:
+    for label, weight in (weights or {}).items():
+        if not (isinstance(label, Integral) and label >= 0 and isinstance(weight, Real) and 0 <= weight < math.inf):
+            raise ConfigError(
+                f"class_weight gives numbers of at least 0 for the classes 0, 1, ..., not {label!r}: {weight!r}"
+            )
 
 
 def shows_itself(rule: Rule, workers: int) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from dkeras_core.data.columns import Column
 from dkeras_core.data.feed import Feed, Window
 from dkeras_core.data.spool import Spool
-from dkeras_core.errors import TrainingError
+from dkeras_core.errors import DataError, TrainingError
 from dkeras_core.exchange import Client
 from dkeras_core.rules import rule_from_config
 from dkeras_core.training.exchanger import Exchanger, NotFinite, finite, make_exchanger
@@ -85,7 +85,7 @@ class WorkerRun:
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
         with Spool.create(directory, self._columns()) as spool:
-            with self._tally.measuring("spool"):
+            with self._tally.measuring("spool"), self._own_rows():
                 self._spool(batches, spool)
             self._rows = spool.rows
             if not spool.rows:
@@ -103,6 +103,15 @@ class WorkerRun:
         account = self._account()
         self._client.finish(x, state, account)
         return account
+
+    @contextmanager
+    def _own_rows(self) -> Iterator[None]:
+        """Say of a row that is named that it is counted in this worker's share."""
+        try:
+            yield
+        except DataError as error:
+            share = f" (row of worker {self._worker}'s share)" if " row " in error.what else ""
+            raise DataError(error.what + share, error.next_step) from error
 
     def _columns(self) -> tuple[Column, ...]:
         return self._task.columns
@@ -158,7 +167,8 @@ class WorkerRun:
             lookahead=self._rule.lookahead,
         )
         labels = [column.name for column in task.labels]
-        check_labels(self._trainer.model, task.loss, [spool.arrays[name] for name in labels], labels)
+        with self._own_rows():
+            check_labels(self._trainer.model, task.loss, [spool.arrays[name] for name in labels], labels)
         spool.release()  # the check has read them all
         x, self._state = self._client.center()
         if self._state is not None:

@@ -15,6 +15,13 @@ from dkeras_core.training.events import EventLog
 FEATURES = 4
 
 
+def test_a_run_without_rows_or_with_an_unknown_optimizer_starts_no_worker(run, rows_of):
+    with pytest.raises(DataError, match="there are no rows to train on"):
+        run([[]])
+    with pytest.raises(ConfigError, match=r"unknown optimizer 'adm' .did you mean 'adam'"):
+        run([[rows_of(20, 1)]], optimizer={"name": "adm"})
+
+
 def test_two_workers_learn_and_every_row_is_accounted_for(run, rows_of, model, tmp_path):
     from dkeras_core.learning.flat import FlatModel
 

@@ -104,6 +104,12 @@ def test_weights_of_losses_come_with_the_loss_they_were_compiled_with(network, a
         fit_local(model, rows, loss_weights=[1.0, 2.0])
 
 
+def test_early_stopping_may_be_given_by_its_fields(network, asked):
+    x, y = np.zeros((8, 4)), np.zeros(8)
+    fit_local(network(), (x, y), loss="mse", validation_data=(x, y), early_stopping={"patience": 5})
+    assert (asked["settings"].early_stopping.patience, asked["settings"].early_stopping.monitor) == (5, "val_loss")
+
+
 def test_validation_rows_are_held_by_this_process(network, asked):
     x, y = np.random.default_rng(1).random((30, 4)), np.zeros(30)
     fit_local(network(), (x, y), loss="mse", validation_data=(x[:10], y[:10]), metrics=["mae"])
@@ -126,6 +132,19 @@ def test_what_cannot_work_is_refused_before_anything_starts(network, asked, rows
         (ConfigError, "cannot train on a list", (([1, 2],), {})),
         (DataError, "does not exist", ((tmp_path / "none",), {})),
         (DataError, r"4 values .* takes \(5\)", ((table,), {"rows": 5})),
+        (ConfigError, "workers is a whole number of at least 1, not 0", ((table,), {"workers": 0})),
+        (ConfigError, "epochs is a whole number of at least 1, not 0", ((table,), {"epochs": 0})),
+        (ConfigError, "an algorithm is a name or a Rule, not 3", ((table, 3), {})),
+        (
+            ConfigError,
+            "early_stopping has no 'patients' .did you mean 'patience'",
+            ((table,), {"early_stopping": {"patients": 1}}),
+        ),
+        (
+            ConfigError,
+            r"validation_data: column 'x0' has rows of shape \[5\], input .* takes \[4\]",
+            ((table,), {"validation_data": (np.zeros((3, 5)), np.zeros(3))}),
+        ),
     ]:
         given, settings = arguments
         model = network(rows=(settings.pop("rows", 4),))

@@ -69,3 +69,20 @@ def test_the_result_is_the_rules_own_unless_it_is_set():
 def test_early_stopping_checks_its_values(values, message):
     with pytest.raises(ConfigError, match=message):
         EarlyStopping(**values)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"workers": 0}, "workers is a whole number of at least 1, not 0"),
+        ({"workers": 1.5}, "workers is a whole number of at least 1, not 1.5"),
+        ({"epochs": 0}, "epochs is a whole number"),
+        ({"batch_size": -1}, "batch_size is a whole number of at least 1, not -1"),
+        ({"seed": None}, "seed is a whole number of at least 0, not None"),
+        ({"class_weight": {0: 1.0, "a": 2.0}}, "classes 0, 1, ..., not 'a': 2.0"),
+        ({"class_weight": {1: float("nan")}}, "not 1: nan"),
+    ],
+)
+def test_numbers_that_cannot_work_are_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        settings("easgd", **given)

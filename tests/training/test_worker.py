@@ -328,7 +328,7 @@ def test_labels_out_of_range_are_named(quick, rows_of):
     label = np.asarray(batch.column("label")).copy()
     label[42] = 7
     batch = pa.RecordBatch.from_pydict({"features": batch.column("features"), "label": label})
-    with pytest.raises(DataError, match=r"'label', row 42: 7.0 is out of range"):
+    with pytest.raises(DataError, match=r"'label', row 42: 7.0 is out of range .*\(row of worker 0's share\)"):
         quick([[batch]])
 
 
