@@ -20,12 +20,12 @@ BY_WORKERS = "by_workers"
 
 
 def period_for(workers: int) -> int:
-    """tau for p workers, the default of rules that let the user choose: 10 up to 8 workers, 5 for 16, 2 from 32 on.
+    """tau for p workers, the default of rules that let the user choose: 10 up to 8 workers, 4 for 16, 2 from 32 on.
 
     Each of p workers makes 1/p of the steps, so with a fixed tau many workers meet too seldom to learn from each other
     (docs/convergence.md).
     """
-    return min(10, max(2, 80 // workers))
+    return 10 if workers <= 8 else max(2, 64 // workers)
 
 
 def _exactly(values: np.ndarray) -> None:

@@ -18,7 +18,7 @@ def test_defaults():
 
 def test_what_the_number_of_workers_decides():
     made = [rules.get("asynchronous_easgd").for_workers(p) for p in (1, 8, 10, 16, 17, 64, 1000)]
-    assert [rule.communication_period for rule in made] == [10, 10, 8, 5, 4, 2, 2]
+    assert [rule.communication_period for rule in made] == [10, 10, 6, 4, 3, 2, 2]
     assert [rule.moving_rate for rule in made] == [0.5, 0.5, 0.5, 0.5, 0.7, 0.7, 0.7]
     given = rules.get("asynchronous_easgd", communication_period=10, moving_rate=0.5)
     assert given.for_workers(64) == given
