@@ -86,3 +86,11 @@ def test_early_stopping_checks_its_values(values, message):
 def test_numbers_that_cannot_work_are_refused(given, message):
     with pytest.raises(ConfigError, match=message):
         settings("easgd", **given)
+
+
+def test_a_run_has_the_numbers_that_its_workers_ask_for():
+    """So that its account and its report tell them; what was asked for stays in the pipeline file."""
+    rule = settings("asynchronous_easgd", workers=64).rule
+    assert (rule.communication_period, rule.moving_rate) == (2, 0.7)
+    assert settings("asynchronous_easgd", 10, workers=64).rule.communication_period == 10
+    assert settings("downpour", workers=4).rule.to_config()["commit_rate"] == 0.25
