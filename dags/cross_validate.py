@@ -6,6 +6,7 @@ All rows are cut into *folds* parts. Each **fold** is one application, which pre
 tests on its own part; so every row is tested on once. **summary** shows mean, standard deviation and the 95 % interval
 of the mean for each metric, and writes them to `runs/<run>/cross_validation.json`. Nothing is published.
 
+- **folds** is red: the settings are wrong; the log says which. Start a new run.
 - A **fold** is red: its application failed; its log says why. The summary is made of the others; clear the fold to
   have it tried again, and the summary with it.
 - **clean** is red: the preprocessed data of that fold, about as large as the input, are left in `data/{name}`.

@@ -2,20 +2,24 @@
 
 wait_for_data → preprocess → changed → train → evaluate → gate → publish → candidate → approve → promote
 
+A task is red: its log ends with the cause and the next step; the links to YARN, Spark and the report are in its tab
+*Details*. Clearing it is safe: one application works at a time. Until **promote** is green, production is untouched.
+
 - **wait_for_data** is red: the data did not come in time. Ask who delivers them, then clear the task.
 - **preprocess** is red: damaged rows, or a column is missing; the log says which. Mend the data, clear the task.
+- **changed** is green and all after it pink: a version of the same data and settings is there already. To train all the
+  same, start a run with *Train anyway*.
 - **train**, **evaluate** are red: the application failed; the log ends with its Python error and the container's last
-  lines. When it had too little memory, start a new run with the override `resources.memory_overhead=3g`; else clear.
-- **gate** is red: the model is worse than `evaluation.gates` allow. Nothing was published, production is untouched.
-  Look at the report (a link of evaluate).
-- **candidate**, **promote** are red: a check failed, or somebody else moved the alias. Production is untouched; see
-  `promote_model`.
+  lines. When it had too little memory, start a run with the override `resources.memory_overhead=3g`; else clear.
+- **gate** is red: the model is worse than `evaluation.gates` allow. Nothing was published. Look at the report, a link
+  in the tab *Details* of evaluate.
+- **publish** is red: the version could not be written; no half of it is left. Clear the task.
+- **candidate**, **promote** are red: a check failed, or somebody else moved the alias meanwhile. The version stays
+  published; promote it later by `promote_model`.
+- **approve** waits (yellow): a person is awaited, under *Required Actions*. No answer in time counts as no; the version
+  stays, and `promote_model` can promote it later.
 
-Yellow *approve*: a person is awaited, under Required Actions. No answer in time counts as no; the version stays and can
-be promoted later by `promote_model`. Pink tasks after *changed*: a version of the same data and settings is there.
-
-Clearing a task is safe: one application works at a time, and marking a task failed ends its application.
-To roll production back: `rollback_model`.
+Marking a task failed ends its application. To take production back: `rollback_model`.
 """
 
 from pathlib import Path
@@ -48,7 +52,10 @@ def retrain(scheduled):
     @task
     def gate(run):
         if failed := retraining.failed_gates(root, run):
-            raise AirflowFailException("not good enough to be published: " + "; ".join(failed))
+            raise AirflowFailException(
+                f"not good enough to be published: {'; '.join(failed)}\n"
+                "  next: look at the report (task evaluate, tab Details); nothing was changed"
+            )
 
     @task(outlets=[asset["versions"]])
     def candidate(run, alias):
@@ -58,7 +65,7 @@ def retrain(scheduled):
 
     @task(outlets=[asset["alias"]])
     def promote(shown, answer, **context):
-        done = promotion.promote(root, shown, promotion.why(answer, context))
+        done = promotion.promote(shown, promotion.why(answer, context))
         if done["alias"] == plan.alias:
             yield Metadata(asset["alias"], {"version": done["version"], "was": done["was"]})
         return done
@@ -88,7 +95,8 @@ def retrain(scheduled):
         shown = candidate(run, "{{ params.alias }}")
         approve = promotion.Approval(
             task_id="approve",
-            subject=f"Promote a new version of {pipeline.registry.model} to {{{{ params.alias }}}}?",
+            subject=f"Promote {pipeline.registry.model}"
+            + "@{{ ti.xcom_pull('candidate')['version'] }} to {{ params.alias }}?",
             body="{{ ti.xcom_pull('candidate')['text'] }}",
             asked="{{ params.approval == 'person' }}",
             hours=plan.approval_hours,

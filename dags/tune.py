@@ -5,11 +5,12 @@ trials → preprocess → trial (one application each, a limited number at a tim
 The form says what is combined: algorithms, numbers of executors, communication periods (tau), moving rates (alpha),
 learning rates. Combinations that an algorithm does not know are left out.
 
-- Some **trial** is red: that combination failed; the others count. Its log says why (settings that contradict each
+- A **trial** is red: that combination failed; the others count. Its log says why (settings that contradict each
   other, a loss that is not finite).
 - **trials** is red: no combination is possible, or too many are; the log says which.
 - **preprocess** is red: the data that all trials share cannot be made; its log says why.
 - **best** is red: no trial succeeded; its log has a table of them with the causes, as `runs/<run>/trials.json`.
+- **train_best** is red: its log says why. Clear it; the trials are kept.
 - **publish_best** is red: a gate of the pipeline failed; nothing was published.
 
 Trials are judged on the validation split (`split.validation`, 0.1 unless the pipeline says otherwise), never on the

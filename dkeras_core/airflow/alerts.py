@@ -7,8 +7,9 @@ from typing import Any
 
 from airflow.sdk import BaseNotifier
 
-from dkeras_core.airflow.text import in_words
+from dkeras_core.airflow.text import in_words, state_of
 
+LATE = "is late"
 _TIMEOUT = 10.0
 
 
@@ -18,7 +19,7 @@ class Alert(BaseNotifier):
     Parameters
     ----------
     what : str
-        "failed", "is late".
+        "failed", :data:`LATE` (of a run that is not over).
     dag : str
         Id of the DAG.
     mail : sequence of str
@@ -33,6 +34,10 @@ class Alert(BaseNotifier):
         self.what, self.dag, self.mail, self.webhook = what, dag, tuple(mail), webhook
 
     def notify(self, context: Mapping[str, Any]) -> None:
+        if self.what == LATE and state_of(context) in ("success", "failed"):
+            # Airflow drops the deadlines of runs that have succeeded, not of those that have failed.
+            self.log.info("the run is over and told of already")
+            return
         subject, text = self.message(context)
         self.log.warning("%s", text)
         for send in (self._mail, self._post):

@@ -35,4 +35,4 @@ def dkeras(*arguments: str, accept: Collection[int] = ()) -> tuple[int, Any]:
             if error.exit_code in accept:
                 return error.exit_code, call.printed()
             failure = AirflowException if error.exit_code in WORTH_ANOTHER_TRY else AirflowFailException
-            raise failure(f"dkeras {' '.join(arguments[:2])}: {error}") from error
+            raise failure(f"dkeras {' '.join(arguments[:2])}: {error}") from None  # its frames explain nothing

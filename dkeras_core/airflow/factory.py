@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from airflow.sdk import DAG, Asset, AsyncCallback, DeadlineAlert, DeadlineReference, Param
 
-from dkeras_core.airflow.alerts import Alert
+from dkeras_core.airflow import forms
+from dkeras_core.airflow.alerts import LATE, Alert
 from dkeras_core.airflow.job import DkerasJobOperator
-from dkeras_core.airflow.pipelines import Plan, Scheduled, namer
+from dkeras_core.airflow.pipelines import BY_DATA, Plan, Scheduled, namer
+from dkeras_core.airflow.text import of_task
 from dkeras_core.airflow.watch import watched
 from dkeras_core.paths import Layout
 
-BY_DATA = "data"
-GROUP = "dkeras"
+GROUP = OWNER = "dkeras"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 OVERRIDES = Param(
     [],
@@ -28,15 +30,17 @@ OVERRIDES = Param(
 QUEUE = Param(None, type=["null", "string"], title="YARN queue", description="Empty: that of the pipeline file.")
 
 
+@contextmanager
 def dag(
     dag_id: str, doc: str, *, plan: Plan, params: Mapping[str, Any], pipeline: str | None = None, **settings
-) -> DAG:
-    """Return a DAG that obeys the rules of the house (docs/dags.md).
+) -> Iterator[DAG]:
+    """Make a DAG that obeys the rules of the house (docs/dags.md), of the tasks that are made in its context.
 
     Parameters
     ----------
     doc : str
-        Markdown for the person who sees it at night; ``{name}`` stands for the pipeline.
+        Markdown for the person who sees it at night; ``{name}`` stands for the pipeline. Each task shows those of its
+        list's items that name the task in bold before their colon.
     plan : Plan
         Retries, deadline, whom to tell.
     params : mapping of str to Param
@@ -46,10 +50,11 @@ def dag(
     settings
         Of airflow.sdk.DAG.
     """
-    late = {"what": "is late", "dag": dag_id, "mail": list(plan.mail), "webhook": plan.webhook}
-    return DAG(
+    late = {"what": LATE, "dag": dag_id, "mail": list(plan.mail), "webhook": plan.webhook}
+    doc = doc.replace("{name}", pipeline or "")
+    made = DAG(
         dag_id,
-        doc_md=doc.replace("{name}", pipeline or ""),
+        doc_md=doc,
         start_date=BEGINNING,
         catchup=False,
         max_active_runs=1,
@@ -57,6 +62,7 @@ def dag(
         tags=["dkeras", *([pipeline] if pipeline else [])],
         user_defined_macros={"run_name": namer(pipeline)} if pipeline else {},
         render_template_as_native_obj=True,  # lists stay lists, None stays None
+        owner_links={OWNER: f"mailto:{plan.mail[0]}"} if plan.mail and plan.mail[0] else {},
         on_failure_callback=alert("failed", dag_id, plan),
         deadline=DeadlineAlert(
             reference=DeadlineReference.DAGRUN_QUEUED_AT,
@@ -65,15 +71,23 @@ def dag(
             callback=AsyncCallback(Alert, kwargs=late),
         ),
         default_args={
-            "owner": "dkeras",
+            "owner": OWNER,
             "retries": plan.retries,
             "retry_delay": timedelta(seconds=20),
             "retry_exponential_backoff": True,
             "max_retry_delay": timedelta(minutes=10),
             "execution_timeout": timedelta(hours=1),
+            "pre_execute": forms.refuse_unknown,
         },
         **settings,
     )
+    with made:
+        yield made
+    for task in made.tasks:
+        if task.is_mapped:
+            task.partial_kwargs["doc_md"] = of_task(doc, task.label)
+        else:
+            task.doc_md = of_task(doc, task.label)
 
 
 def alert(what: str, dag_id: str, plan: Plan) -> Alert:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
+from dkeras_core.cli import place
+from dkeras_core.storage.paths import split_uri
 from dkeras_core.yarn.hadoop_config import user_name
 
 if TYPE_CHECKING:
@@ -57,8 +59,20 @@ def addresses(found: Place, application: str, folder: str, *, report: bool) -> d
         RunLink.name: f"{hdfs}/explorer.html#/{path}",
     }
     if report:
-        made[ReportLink.name] = f"{hdfs}/webhdfs/v1/{path}/report.html?op=OPEN&user.name={quote(user_name())}"
+        made[ReportLink.name] = _report(hdfs, path)
     return made
+
+
+def report_of(folder: str) -> str | None:
+    """Return the address of the report in a run's or a version's folder, None for one that is not in HDFS."""
+    scheme, _, path = split_uri(folder)
+    if scheme == "file":
+        return None
+    return _report(place.find(folder).config.namenode_urls[0], quote(path.lstrip("/")))
+
+
+def _report(hdfs: str, path: str) -> str:
+    return f"{hdfs}/webhdfs/v1/{path}/report.html?op=OPEN&user.name={quote(user_name())}"
 
 
 def push(ti, links: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from dkeras_core import config_file
 from dkeras_core.airflow.tags import run_id
@@ -16,11 +16,15 @@ from dkeras_core.config_file import Section
 from dkeras_core.errors import ConfigError, DkerasError
 from dkeras_core.paths import Layout
 
+BY_DATA = "data"
+"""A schedule: whenever there are new data."""
+_PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly", "@once", "@continuous")
+
 
 class Plan(Section):
     """When a pipeline is trained anew, who decides, and who is told."""
 
-    schedule: str | None = Field(None, description="cron expression or @daily; null: only when triggered")
+    schedule: str | None = Field(None, description="cron expression, @daily, or data; null: only when triggered")
     flag: str | None = Field("_SUCCESS", description="file that says that an input folder is complete")
     newer: bool = Field(False, description="wait for data that came after the last successful run began")
     wait_hours: float = Field(6, gt=0, description="how long data are waited for")
@@ -33,6 +37,16 @@ class Plan(Section):
     trials: int = Field(2, ge=1, description="applications of a sweep or a cross-validation at a time")
     mail: tuple[str, ...] = Field((), description="told of failures and missed deadlines, by smtp_default")
     webhook: str | None = Field(None, description="Airflow connection whose address is told too")
+
+    @field_validator("schedule")
+    @classmethod
+    def _time(cls, schedule: str | None) -> str | None:
+        """Airflow itself would refuse it while it reads the file of all pipelines, and take their DAGs away."""
+        if schedule is None or schedule == BY_DATA or schedule in _PRESETS:
+            return schedule
+        if 5 <= len(schedule.split()) <= 7 and _is_cron(schedule):
+            return schedule
+        raise ValueError(f"is no cron expression such as '0 2 * * *', none of {', '.join(_PRESETS)}, and not {BY_DATA}")
 
 
 class Schedules(Section):
@@ -110,6 +124,15 @@ def _plan(schedules: Schedules, name: str, file: Path) -> Plan:
         return Plan.model_validate(values)
     except ValidationError as error:
         raise config_file.refusal(Plan, error, values, {}, f"{file}: {name}") from None
+
+
+def _is_cron(text: str) -> bool:
+    """Return whether Airflow would take it; its parser of cron expressions stands only in Airflow's environment."""
+    try:
+        from croniter import croniter
+    except ImportError:
+        return True
+    return croniter.is_valid(text)
 
 
 def _error(file: Path, what: str) -> DkerasError:

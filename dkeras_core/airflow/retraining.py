@@ -14,6 +14,7 @@ SHAPING = ("schema_", "split", "features", "model", "algorithm", "training")
 """Sections of the pipeline file that decide which model comes out."""
 
 LOOKED_AT = 20
+_COMPARING = ("comparison", "significance")
 
 SHOWN = ("roc_auc", "log_loss", "accuracy", "f1", "ams")
 
@@ -84,21 +85,17 @@ def published(root: str, run: str) -> dict[str, Any]:
 
 
 def comparison(registry: Registry, name: str, number: int, current: int | None) -> str:
-    """Return a table (Markdown) of a version's figures, beside those of the one it would replace."""
+    """Return a table (Markdown) of a version's figures, beside those of the one it would replace and the difference."""
     versions = [registry.version(name, number), *([registry.version(name, current)] if current else [])]
     manifests = [version.manifest() for version in versions]
-    titles = [f"{version}" for version in versions]
-    lines = [f"| | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
+    titles = ["", *map(str, versions), *(["difference"] if current else [])]
+    rows = [titles, ["---"] * len(titles)]
     for metric in SHOWN:
-        if any(isinstance(one.metrics.get(metric), float) for one in manifests):
-            lines.append(f"| {metric} | {' | '.join(_figure(one.metrics, metric) for one in manifests)} |")
-    rows = {
-        "trained on": [one.lineage.data_fingerprint for one in manifests],
-        "published": [f"{one.created:%Y-%m-%d %H:%M} UTC by {one.user}" for one in manifests],
-        "run": [one.run for one in manifests],
-    }
-    lines += [f"| {title} | {' | '.join(str(value or '') for value in values)} |" for title, values in rows.items()]
-    return "\n".join(lines)
+        values = [one.metrics.get(metric) for one in manifests]
+        if any(isinstance(value, float) for value in values):
+            rows.append([metric, *(_figure(one.metrics, metric) for one in manifests), *_difference(*values)])
+    rows.append(["trained on", *(one.lineage.data_fingerprint for one in manifests)])
+    return "\n".join(f"| {' | '.join(str(cell or '') for cell in row)} |" for row in rows)
 
 
 def checks_table(checks: list[dict[str, Any]]) -> str:
@@ -108,6 +105,21 @@ def checks_table(checks: list[dict[str, Any]]) -> str:
         said = " ".join(str(check["message"]).replace("|", "/").split())
         lines.append(f"| {check['name']} | {'✓' if check['passed'] else '**✗ failed**'} | {said} |")
     return "\n".join(lines)
+
+
+def checks_shown(checks: list[dict[str, Any]]) -> str:
+    """Return what an approver needs of the checks, in few lines: what failed, and how it compares."""
+    passed = [one["name"] for one in checks if one["passed"]]
+    said = f"Passed: {', '.join(passed)}." if passed else ""
+    if failed := [one for one in checks if not one["passed"]]:
+        return f"{checks_table(failed)}\n\n{said}".strip()
+    compared = [one for one in checks if one["name"] in _COMPARING and "no current version" not in one["message"]]
+    return "\n".join([said, "", *(f"- {one['name']}: {one['message']}" for one in compared)]).strip()
+
+
+def _difference(new: Any, old: Any = None) -> list[str]:
+    """Return the last cell of a row of figures, none where there is nothing to compare."""
+    return [f"{new - old:+.4f}"] if isinstance(new, float) and isinstance(old, float) else []
 
 
 def _figure(metrics: dict[str, Any], name: str) -> str:

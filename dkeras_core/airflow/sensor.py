@@ -73,7 +73,7 @@ class HdfsPathSensor(BaseSensorOperator):
     ui_color = "#dbe7f4"
 
     def __init__(
-        self, *, path: str, flag: str | None = FLAG, newer_than: str | None = None, poke_interval: float = 30, **kwargs
+        self, *, path: str, flag: str | None = FLAG, newer_than: str | None = None, poke_interval: float = 10, **kwargs
     ):
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.path, self.flag, self.newer_than = path, flag, newer_than

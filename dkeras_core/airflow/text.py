@@ -1,7 +1,8 @@
-"""What a message about a run says."""
+"""What a message about a run says, and what a task says of itself."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,19 @@ def in_words(what: str, dag: str, context: Mapping[str, Any], address: str = "")
         lines.append(f"{address.rstrip('/')}/dags/{dag}" + (f"/runs/{run}" if run else ""))
     lines.append("What to do stands in the DAG's documentation there.")
     return subject, "\n".join(lines)
+
+
+def state_of(context: Mapping[str, Any]) -> str | None:
+    """Return the state of the run that a callback is about, None where it is not told."""
+    state = _get(context.get("dag_run"), "state")
+    return str(getattr(state, "value", state)) if state else None
+
+
+def of_task(doc: str, task: str) -> str | None:
+    """Return the items of a DAG's list (Markdown) that name a task in bold before their first colon."""
+    items = re.findall(r"^- .*(?:\n +\S.*)*", doc, re.MULTILINE)
+    found = [item for item in items if task in re.findall(r"\*\*(\w+)\*\*", item.partition(":")[0])]
+    return "\n".join(found) or None
 
 
 def _get(value: Any, name: str) -> Any:

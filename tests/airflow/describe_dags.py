@@ -19,6 +19,7 @@ from airflow.serialization.serialized_objects import DagSerialization  # noqa: E
 def task(one):
     return {
         "type": one.task_type,
+        "doc": one.doc_md or "",
         "module": getattr(one, "operator_class", type(one)).__module__,
         "upstream": sorted(one.upstream_task_ids),
         "retries": one.retries,
@@ -42,6 +43,7 @@ def dag(one):
         "max_active_runs": one.max_active_runs,
         "tags": sorted(one.tags),
         "owner": one.owner,
+        "owners": one.owner_links,
         "schedule": one.schedule,
         "started_by": sorted(asset.name for asset in one.schedule) if isinstance(one.schedule, list) else [],
         "assets": [(asset.name, asset.uri) for found in one.tasks for asset in (*found.inlets, *found.outlets)],

@@ -57,6 +57,7 @@ def test_the_rules_of_the_house(found):
                 "title" in param["schema"] and {"type", "enum"} & param["schema"].keys()
             )
         for key, task in dag["tasks"].items():
+            rules[f"{key} says what to do"] = len(task["doc"]) > 40
             rules[f"{key} is tried again"] = task["retries"] >= 1
             rules[f"{key} ends"] = bool(task["timeout"])
             if task["type"] == "DkerasJobOperator":
@@ -93,10 +94,11 @@ def test_new_data_start_the_pipelines_that_say_so(airflow_python, project_root, 
     folder = shutil.copytree(project_root / "dags", tmp_path / "dags")
     text = (folder / "pipelines/higgs.yaml").read_text()
     (folder / "pipelines/other.yaml").write_text(text.replace("name: higgs", "name: other"))  # the same rows
-    (folder / "schedules.yaml").write_text("pipelines: {higgs: {schedule: data}, other: {schedule: '@daily'}}")
+    (folder / "schedules.yaml").write_text("pipelines: {higgs: {schedule: data, mail: [ml@example.org]}, other: {schedule: '@daily'}}")
     found = read(airflow_python, folder, project_root)
     raw = f"hdfs://{Pipeline.load(folder / 'pipelines/higgs.yaml').input_path}"
     assert found["dags"]["retrain_higgs"]["started_by"] == [raw] and found["dags"]["retrain_other"]["started_by"] == []
+    assert found["dags"]["retrain_higgs"]["owners"] == {"dkeras": "mailto:ml@example.org"}
     outlets = {name for task in found["dags"]["retrain_higgs"]["tasks"].values() for name in task["outlets"]}
     assert raw not in outlets, "a run would bring about the next"
     names = {}
@@ -115,7 +117,10 @@ def test_a_broken_pipeline_is_told_and_takes_no_other_away(airflow_python, proje
     folder = shutil.copytree(project_root / "dags", tmp_path / "dags")
     text = (folder / "pipelines/higgs.yaml").read_text()
     (folder / "pipelines/worse.yaml").write_text(text.replace("name: higgs", "name: worse").replace("epochs", "epoch"))
+    (folder / "pipelines/early.yaml").write_text(text.replace("name: higgs", "name: early"))
+    (folder / "schedules.yaml").write_text("pipelines: {early: {schedule: 0 25 * * *}}")
     found = read(airflow_python, folder, project_root)
     assert list(found["errors"]) == ["broken_pipelines.py"]
-    assert "worse.yaml" in found["errors"]["broken_pipelines.py"]
-    assert "retrain_higgs" in found["dags"] and "retrain_worse" not in found["dags"]
+    told = found["errors"]["broken_pipelines.py"]
+    assert "worse.yaml" in told and "schedules.yaml: early: schedule = '0 25 * * *': is no cron expression" in told
+    assert {name for name in found["dags"] if name.startswith("retrain_")} == {"retrain_higgs"}

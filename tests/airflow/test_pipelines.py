@@ -6,7 +6,7 @@ import pytest
 
 from dkeras_core.airflow import pipelines
 from dkeras_core.airflow.pipelines import Plan
-from dkeras_core.airflow.text import in_words
+from dkeras_core.airflow.text import in_words, of_task, state_of
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def test_a_broken_file_takes_only_its_own_dags_away(folder):
         ("every: {retrys: 1}", "unknown key retrys"),
         ("pipelines: {hicks: {}}", "no pipeline is named hicks"),
         ("every: {approval: nobody}", "approval"),
+        ("pipelines: {higgs: {schedule: every day}}", "schedule = 'every day': is no cron expression such as"),
         ("each: {}", "unknown key each"),
     ],
 )
@@ -68,3 +69,16 @@ def test_what_a_message_says():
     assert subject == "dkeras: retrain_higgs failed"
     assert "run r1" in text and "Reason: x" in text and "http://a/dags/retrain_higgs/runs/r1" in text
     assert in_words("is late", "d", {})[1].startswith("d is late.")
+    assert state_of({"dag_run": {"state": "failed"}}) == "failed" and state_of({}) is None
+
+
+def test_a_task_says_what_the_list_of_its_dag_says_of_it():
+    doc = """Trains.
+
+- **train**, **evaluate** are red: the application
+  failed; see **gate**.
+- **gate** is red: worse.
+
+**train** again."""
+    assert of_task(doc, "evaluate") == "- **train**, **evaluate** are red: the application\n  failed; see **gate**."
+    assert of_task(doc, "gate") == "- **gate** is red: worse." and of_task(doc, "tune") is None

@@ -100,9 +100,18 @@ def test_gates_and_what_is_shown(place):
     place.run("second", data="f2")
     place.publish("second", data="f2")
     table = retraining.comparison(place.registry, "higgs", 2, 1)
-    assert "| | higgs@2 | higgs@1 |" in table and "0.9100 (0.9000 – 0.9200)" in table and "| f2 | f1 |" in table
+    assert (
+        "| higgs@2 | higgs@1 | difference |" in table
+        and "| +0.0000 |" in table
+        and "0.9100 (0.9000 – 0.9200)" in table
+        and "| f2 | f1 |" in table
+    )
     checks = [{"name": "scores", "passed": False, "message": "a|b\nc"}]
     assert "| scores | **✗ failed** | a/b c |" in retraining.checks_table(checks)
+    passed = [{"name": name, "passed": True, "message": f"{name} it is"} for name in ("integrity", "comparison")]
+    assert retraining.checks_shown(passed) == "Passed: integrity, comparison.\n\n- comparison: comparison it is"
+    shown = retraining.checks_shown([*passed, *checks])
+    assert "**✗ failed** | a/b c" in shown and shown.endswith("Passed: integrity, comparison.")
 
 
 def test_old_runs_go_unless_they_live(place):
