@@ -32,6 +32,7 @@ APPLICATION = "application"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _HOPELESS = (ConfigError, DataError, GateFailed)  # trying again would end the same way
 _GRACE = timedelta(minutes=5)  # the trigger keeps the deadline; Airflow's own counts only when that one is gone
+_SETTLED = timedelta(seconds=20)  # begun sooner, the news that this process has ended would be taken for its own end
 _SIGTERM_DEADLINE = 4.0  # Airflow kills the process 5 s after SIGTERM
 
 
@@ -172,7 +173,7 @@ class DkerasJobOperator(BaseOperator):
         if answer is None:
             self.log.info("the DAG is paused: the submission is taken back, and begins anew when the DAG goes on")
             work.end(self.log.warning)
-            raise AirflowRescheduleException(datetime.now(UTC))
+            raise AirflowRescheduleException(datetime.now(UTC) + _SETTLED)
         self._wait(context, answer["application"], adopted=answer["adopted"])
 
     def _wait(self, context, application: str, *, adopted: bool) -> NoReturn:
