@@ -47,19 +47,22 @@ def by_name(model):
     return {variable.path: variable.numpy() for variable in model.weights}
 
 
+FORMS = {  # as Keras takes them, but for the second: weights by name for a list of losses
+    "lists": ("list", ["mse", "mae"], [3.0, 0.25]),
+    "names": ("list", ["mse", "mae"], {"alpha": 0.25, "zeta": 3}),
+    "mappings": ("list", {"alpha": "mae", "zeta": "mse"}, {"zeta": 3.0, "alpha": 0.25}),
+    "a tuple": ("list", {"alpha": "mae", "zeta": "mse"}, (3.0, 0.25)),
+    "named outputs": ("mapping", {"zeta": "mse", "alpha": "mae"}, {"zeta": 3.0, "alpha": 0.25}),
+    "named outputs, a list": ("mapping", {"zeta": "mse", "alpha": "mae"}, [0.25, 3.0]),
+    "named outputs, lists": ("mapping", ["mae", "mse"], [0.25, 3.0]),
+}
+
+
 @pytest.mark.parametrize(
-    ("kind", "loss", "loss_weights"),
-    [
-        ("list", ["mse", "mae"], [3.0, 0.25]),
-        ("list", ["mse", "mae"], {"alpha": 0.25, "zeta": 3}),  # Keras takes these in the order of the alphabet
-        ("list", {"alpha": "mae", "zeta": "mse"}, {"zeta": 3.0, "alpha": 0.25}),
-        ("list", {"alpha": "mae", "zeta": "mse"}, (3.0, 0.25)),
-        ("mapping", {"zeta": "mse", "alpha": "mae"}, {"zeta": 3.0, "alpha": 0.25}),
-        ("mapping", {"zeta": "mse", "alpha": "mae"}, [0.25, 3.0]),
-        ("mapping", ["mae", "mse"], [0.25, 3.0]),
-    ],
+    "form", [form if form == "names" else pytest.param(form, marks=pytest.mark.slow) for form in FORMS]
 )
-def test_weights_make_the_steps_of_keras_in_any_form(kind, loss, loss_weights):
+def test_weights_make_the_steps_of_keras_in_any_form(form):
+    kind, loss, loss_weights = FORMS[form]
     expected, theirs = by_keras(network(), ["mse", "mae"], [3.0, 0.25])
     if kind == "mapping":
         again, _ = by_keras(network(kind), {"zeta": "mse", "alpha": "mae"}, {"zeta": 3.0, "alpha": 0.25})
@@ -87,6 +90,7 @@ def test_weights_make_the_steps_of_keras_in_any_form(kind, loss, loss_weights):
         np.testing.assert_allclose(mine[name], values, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_one_loss_for_all_outputs_takes_weights():
     expected, _ = by_keras(network(), ["mse", "mse"], [3.0, 0.25])
     local = LocalTrainer(
