@@ -94,7 +94,9 @@ def test_new_data_start_the_pipelines_that_say_so(airflow_python, project_root, 
     folder = shutil.copytree(project_root / "dags", tmp_path / "dags")
     text = (folder / "pipelines/higgs.yaml").read_text()
     (folder / "pipelines/other.yaml").write_text(text.replace("name: higgs", "name: other"))  # the same rows
-    (folder / "schedules.yaml").write_text("pipelines: {higgs: {schedule: data, mail: [ml@example.org]}, other: {schedule: '@daily'}}")
+    (folder / "schedules.yaml").write_text(
+        "pipelines: {higgs: {schedule: data, mail: [ml@example.org]}, other: {schedule: '@daily'}}"
+    )
     found = read(airflow_python, folder, project_root)
     raw = f"hdfs://{Pipeline.load(folder / 'pipelines/higgs.yaml').input_path}"
     assert found["dags"]["retrain_higgs"]["started_by"] == [raw] and found["dags"]["retrain_other"]["started_by"] == []
