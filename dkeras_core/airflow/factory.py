@@ -72,6 +72,7 @@ def dag(
         ),
         default_args={
             "owner": OWNER,
+            "pool": plan.pool,
             "retries": plan.retries,
             "retry_delay": timedelta(seconds=20),
             "retry_exponential_backoff": True,

@@ -34,6 +34,7 @@ class Plan(Section):
     timeout_hours: float = Field(6, gt=0, description="of one application")
     deadline_hours: float = Field(12, gt=0, description="mail and webhook when a run is not over by then")
     retries: int = Field(2, ge=1, le=10)
+    pool: str = Field("default_pool", min_length=1, description="Airflow's pool of the tasks; it must be there")
     trials: int = Field(2, ge=1, description="applications of a sweep or a cross-validation at a time")
     mail: tuple[str, ...] = Field((), description="told of failures and missed deadlines, by smtp_default")
     webhook: str | None = Field(None, description="Airflow connection whose address is told too")

@@ -23,6 +23,7 @@ def task(one):
         "module": getattr(one, "operator_class", type(one)).__module__,
         "upstream": sorted(one.upstream_task_ids),
         "retries": one.retries,
+        "pool": one.pool,
         "timeout": one.execution_timeout.total_seconds() if one.execution_timeout else None,
         "steps": getattr(one, "steps", None),
         "response": one.response_timeout.total_seconds() if getattr(one, "response_timeout", None) else None,

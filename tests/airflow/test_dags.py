@@ -95,11 +95,12 @@ def test_new_data_start_the_pipelines_that_say_so(airflow_python, project_root, 
     text = (folder / "pipelines/higgs.yaml").read_text()
     (folder / "pipelines/other.yaml").write_text(text.replace("name: higgs", "name: other"))  # the same rows
     (folder / "schedules.yaml").write_text(
-        "pipelines: {higgs: {schedule: data, mail: [ml@example.org]}, other: {schedule: '@daily'}}"
+        "every: {mail: [ml@example.org], pool: yarn}\npipelines: {higgs: {schedule: data}, other: {schedule: '@daily'}}"
     )
     found = read(airflow_python, folder, project_root)
     raw = f"hdfs://{Pipeline.load(folder / 'pipelines/higgs.yaml').input_path}"
     assert found["dags"]["retrain_higgs"]["started_by"] == [raw] and found["dags"]["retrain_other"]["started_by"] == []
+    assert {task["pool"] for task in found["dags"]["tune_other"]["tasks"].values()} == {"yarn"}
     assert found["dags"]["retrain_higgs"]["owners"] == {"dkeras": "mailto:ml@example.org"}
     outlets = {name for task in found["dags"]["retrain_higgs"]["tasks"].values() for name in task["outlets"]}
     assert raw not in outlets, "a run would bring about the next"
