@@ -121,7 +121,8 @@ def best(root: str, run: str, tried: Sequence[Mapping[str, Any]], say: Say = pri
 def _outcome(storage: Storage, layout: Layout, trial: Mapping[str, Any], fingerprint: str | None) -> dict[str, Any]:
     """Return a row of the table: {"run", "settings", "val_loss", "seconds", "cause"}; a cause or a loss is None."""
     folder = layout.run(trial["run"])
-    row = {"run": trial["run"], "settings": " ".join(trial["chosen"]) or "as in the file"}
+    different = [one for one in trial["chosen"] if one not in trial["data"]["overrides"]]
+    row = {"run": trial["run"], "settings": " ".join(different) or "as in the file"}
     row |= {"val_loss": None, "seconds": None, "cause": None}
     result = read_json(storage, f"{folder}/result.json")
     if result is None:

@@ -63,7 +63,10 @@ def test_all_trials_share_the_data_that_one_application_makes(file):
     assert wanted != fingerprint(Pipeline.load(file), "input")
 
 
-TRIED = [{"run": f"r{index}", "chosen": [f"training.seed={index}"], "overrides": []} for index in range(6)]
+TRIED = [
+    {"run": f"r{index}", "chosen": ["common=1", f"training.seed={index}"], "data": {"overrides": ["common=1"]}}
+    for index in range(6)
+]
 
 
 @pytest.fixture
@@ -94,7 +97,7 @@ def test_the_least_validation_loss_is_the_best(tmp_path, write):
     write("r4", **succeeded(0.1) | {"result": {"status": "failed", "error": {"what": "worker 1 was\nlost"}}})
     said = []
     found = sweep.best(tmp_path.as_uri(), RUN, TRIED, said.append)
-    assert found == {"run": "r1", "val_loss": 0.4, "overrides": ["training.seed=1"]}
+    assert found == {"run": "r1", "val_loss": 0.4, "overrides": ["common=1", "training.seed=1"]}
     assert [" ".join(line.split()) for line in said] == [
         "loss seconds settings run",
         "0.40000 61.0 training.seed=1 r1",
