@@ -111,6 +111,16 @@ def test_the_tables_are_made_of_what_is_there(tmp_path):
     assert "| asynchronous_easgd | 10, 4, 2 | mean | *89.00 ± 0.10* |  | 80.20 ± 0.10 | *89.20 ± 0.10* |" in text
     assert "| asynchronous_easgd | last weights | met, -0.20 |  | **missed**, -9.00 | met, +0.00 |" in text
     assert "| best of diloco, model_averaging | moving average | **missed**, -0.60 |  | **missed**, -9.40 |" in text
+    assert "p = 64: lowest is" not in text  # workers that never meet are not there to compare with
+    for name, score in (("averaging", 84.0), ("downpour", 83.5)):
+        for factor in (1, 2):
+            run = experiments.default("higgs", name, 64, factor, 1)
+            results.add({"run": run.resolved(), "scores": dict.fromkeys(("mean", "center", "ema"), score + factor)})
+    table.write(results, tmp_path / "page.md")
+    assert (
+        "p = 64: lowest is `downpour` with 84.50 (**a collapse**), `averaging` has 85.00"
+        in (tmp_path / "page.md").read_text()
+    )
     assert "mnist:" not in text and "{date}" not in text and "make convergence" in text
 
 

@@ -35,7 +35,7 @@ def write(results: Results, target: Path) -> None:
 
 def _of(data: str, records: Records) -> list[str]:
     bars = best(data, records, "mean"), best(data, records, "ema")
-    return [
+    parts = [
         f"## {data}: {UNITS[data]}\n\n{ROWS[data]}; {EPOCHS[data]} epochs.",
         _sequential(data, records),
         f"Best sequential: {bars[0]:.2f} with its last weights, {bars[1]:.2f} with their moving average.",
@@ -44,9 +44,11 @@ def _of(data: str, records: Records) -> list[str]:
         "### Default settings\n\n"
         f"**Bold**: within {BAR} of the best moving average; *slanted*: within {BAR} of the best last weights.",
         _defaults(data, records, *bars),
+        _lowest(data, records),
         "### Other communication periods",
         _periods(data, records, *bars),
     ]
+    return [part for part in parts if part]
 
 
 def _sequential(data: str, records: Records) -> str:
@@ -89,6 +91,23 @@ def _defaults(data: str, records: Records, last: float, average: float) -> str:
         if any(cells):
             rows.append([algorithm, _taus(algorithm, data), result, *cells])
     return lines(["algorithm", "tau", "result", *heads(data)], rows)
+
+
+def _lowest(data: str, records: Records) -> str:
+    """Whether any algorithm ends lower with most workers than one whose workers never meet, which is a collapse."""
+    sentences = []
+    for column in [column for column in columns(data) if column[0] == 64]:
+        names = (*RECOMMENDED, *experiments.others())
+        values = {name: mean(scores([default(data, name, *column, seed) for seed in SEEDS], records)) for name in names}
+        apart, there = values.pop("averaging"), {name: value for name, value in values.items() if value is not None}
+        if apart is not None and there:
+            name = min(there, key=there.get)
+            (head,) = heads(data, [column])
+            verdict = "**a collapse**" if there[name] < apart else "no collapse"
+            sentences.append(
+                f"{head}: lowest is `{name}` with {there[name]:.2f} ({verdict}), `averaging` has {apart:.2f}."
+            )
+    return "Workers that never meet (`averaging`) lack steps, not more. " + " ".join(sentences) if sentences else ""
 
 
 def _taus(algorithm: str, data: str) -> str:
