@@ -81,6 +81,9 @@ class SparkLauncher:
         frame = _in_pieces(frame, layout) if layout.told else frame.repartition(task.workers)
         synchronous = rule_from_config(task.rule).synchronous
         job = frame.mapInArrow(_worker_function(task), RESULT, barrier=synchronous)
+        if synchronous:
+            # Spark repeats a barrier stage that has lost an executor only when another stage follows it
+            job = job.repartition(1)
 
         def run():
             import json
