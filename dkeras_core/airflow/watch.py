@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,14 +18,16 @@ INTERVAL = 30.0
 SEEN = "seen"
 """Key of the asset's state that holds what was seen last."""
 _STORED = 5.0  # seconds after which Airflow has stored an event for certain
+_DEAF = 120.0  # seconds within which a watcher of a paused DAG has ended: its DAG files are read again meanwhile
 
 
 class HdfsPathWatch(BaseEventTrigger):
     """Fires ``{"path", "modified", "size"}`` each time that what stands at a path is not what it was.
 
     What was seen last is kept with the asset in Airflow's metadata, so that neither a restart of the triggerer nor a
-    pause of the DAG makes an event of data that had theirs. Only a triggerer that is killed in the seconds after an
-    event fires it again. An asset that was never looked at fires for what is there.
+    pause of the DAG makes an event of data that had theirs. Where it cannot be known whether an event was heard it is
+    repeated: when the triggerer is killed in the seconds after it, and when the DAG is paused within two minutes.
+    An asset that was never looked at fires for what is there.
 
     Parameters
     ----------
@@ -44,6 +47,7 @@ class HdfsPathWatch(BaseEventTrigger):
     def __init__(self, asset: str, path: str, flag: str | None, interval: float = INTERVAL):
         super().__init__()
         self.asset, self.path, self.flag, self.interval = asset, path, flag, interval
+        self._fired = float("-inf")
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         # The asset's name keeps two assets of one path from sharing a trigger, and with it what was seen.
@@ -63,11 +67,18 @@ class HdfsPathWatch(BaseEventTrigger):
             said = trouble
             if found and found != seen:
                 self.log.info("%s: %s is new, of %s", self.asset, found["path"], found["modified"])
+                self._fired = time.monotonic()
                 yield TriggerEvent(found)
                 await asyncio.sleep(min(_STORED, self.interval))
                 await state.aset(SEEN, found)
                 seen = found
             await asyncio.sleep(self.interval)
+
+    async def on_kill(self) -> None:
+        """Forget what was seen just before the watcher goes: a DAG that is paused already has not heard of it."""
+        self.log.info("%s is watched no more", self.asset)
+        if time.monotonic() - self._fired < _DEAF:
+            await self.asset_state_store.adelete(SEEN)
 
 
 def watched(asset: Asset, path: str, flag: str | None, interval: float = INTERVAL) -> Asset:
