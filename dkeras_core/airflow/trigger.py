@@ -73,14 +73,21 @@ class ApplicationTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", settings
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
+        # The first such question takes a triggerer many seconds, which on_kill has not.
+        first = asyncio.create_task(self._still_deferred())
+        try:
+            end, message = await self._follow()
+            yield TriggerEvent({"application": self.application, "end": end, "message": message})
+        finally:
+            first.cancel()
+
+    async def _follow(self) -> tuple[str, str]:
+        """Return how it ended, and a text to it."""
         there, watch = await asyncio.to_thread(self._watch)
-        await self._still_deferred()  # the first such question takes a triggerer seconds, which on_kill has not
-        telling, pause = Telling(self.log.info), self._pause()
-        end, message = ENDED, ""
+        telling, pause, message = Telling(self.log.info), self._pause(), ""
         while True:
             if self.deadline is not None and time.time() > self.deadline:
-                end, message = TIMEOUT, await asyncio.to_thread(self._end)
-                break
+                return TIMEOUT, await asyncio.to_thread(self._end)
             if paused := pause is not None and await pause.seen():
                 self.log.info("the DAG is paused: ending %s", self.application)
                 message = await asyncio.to_thread(self._end)
@@ -88,14 +95,11 @@ class ApplicationTrigger(BaseTrigger):
             try:
                 view = await asyncio.to_thread(self._look, there, watch)
             except ClusterError as error:  # nobody has answered for many minutes
-                end, message = SILENT, str(error)
-                break
+                return SILENT, str(error)
             telling.tell(view)
             if watch.ended:
-                end = PAUSED if paused else ENDED
-                break
+                return (PAUSED if paused else ENDED), message
             await asyncio.sleep(self.poll)
-        yield TriggerEvent({"application": self.application, "end": end, "message": message})
 
     async def on_kill(self) -> None:
         ending = asyncio.create_task(self._end_if_over())
