@@ -90,8 +90,7 @@ class AirflowHome:
             "AIRFLOW__API__SECRET_KEY": state["secret"],
             "AIRFLOW__API_AUTH__JWT_SECRET": state["jwt"],
             "AIRFLOW__CORE__FERNET_KEY": state["fernet"],
-            # SQLite lets one write at a time; on a busy machine others wait for longer than its 5 s.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.path}/airflow.db?timeout=60",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.path}/airflow.db",
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(self.logs),
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW")}
