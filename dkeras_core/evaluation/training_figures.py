@@ -110,7 +110,7 @@ def epochs(train: Mapping[str, Any] | None) -> Figure | None:
     facts = [("least", f"{text.metric(best[1])} in epoch {best[0]}")]
     final = dict(sorted((train.get("final") or {}).items(), key=lambda entry: entry[0] != "val_loss"))
     facts += [(f"result, {text.label(name.removeprefix('val_'))}", text.metric(value)) for name, value in final.items()]
-    caption = "Epochs that ended while an earlier one was evaluated are left out."
+    caption = "Epochs that ended while an earlier one was evaluated have no figures here."
     return Figure("Loss by epoch", caption, plot.svg(), plot.legend(), facts)
 
 

@@ -9,8 +9,11 @@ The header lists path, shape and dtype of each variable in the order of ``model.
 
 from __future__ import annotations
 
+import importlib
 import json
 import struct
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +26,7 @@ def to_json(model) -> str:
     """Return the architecture of a model as Keras JSON.
 
     Custom layers travel by their registered name: decorate them with
-    ``keras.saving.register_keras_serializable`` and import their module where the model is rebuilt.
+    ``keras.saving.register_keras_serializable``. :func:`from_json` imports their module, which must be there.
 
     Raises
     ------
@@ -64,9 +67,10 @@ def from_json(text: str, source: str = "the architecture"):
     import keras
 
     try:
-        json.loads(text)
+        parsed = json.loads(text)
     except ValueError as error:
         raise ConfigError(f"{source} is not JSON: {error}", "write it with model.to_json()") from error
+    _import_custom(parsed, source)
     try:
         model = keras.models.model_from_json(text)
     except Exception as error:  # Keras raises whatever the layers raise
@@ -79,6 +83,37 @@ def from_json(text: str, source: str = "the architecture"):
     if not isinstance(model, keras.Model):
         raise ConfigError(f"{source} describes a {type(model).__name__}, not a keras.Model")
     return model
+
+
+def _import_custom(parsed: Any, source: str) -> None:
+    """Import the modules of registered classes: who reads an architecture has seldom imported what its author had.
+
+    Keras itself (3.15) imports no module that an architecture names, since files of models come from strangers. Here
+    the text comes from the run's own driver, and the modules are those that were shipped with it.
+    """
+    import keras
+
+    for module, name in _registered(parsed):
+        if keras.saving.get_registered_object(name) is not None or module == "__main__":
+            continue
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # the module is the user's and may raise anything
+            raise ConfigError(
+                f"{source} needs {name.rpartition('>')[2]} of the module {module}, which cannot be imported: "
+                f"{type(error).__name__}: {error}",
+                "name its file under model.files, or install it wherever the model is rebuilt",
+            ) from error
+
+
+def _registered(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield (module, registered name) of the custom objects in an architecture, nested ones included."""
+    if isinstance(value, dict):
+        module, name = value.get("module"), value.get("registered_name")
+        if isinstance(module, str) and module and isinstance(name, str) and ">" in name:
+            yield module, name
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _registered(part)
 
 
 def weights_to_bytes(model) -> bytes:

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+import textwrap
+
 import keras
 import numpy as np
 import pytest
@@ -61,7 +65,6 @@ def test_a_lambda_layer_is_refused_on_both_sides():
 
 def test_an_unregistered_layer_is_explained():
     text = to_json(network()).replace("tests>Scaled", "elsewhere>Scaled").replace('"Scaled"', '"Scalde"')
-    text = text.replace("test_model_io", "no_such_module")
     with pytest.raises(ConfigError, match="register_keras_serializable"):
         from_json(text)
 
@@ -93,3 +96,46 @@ def test_weights_of_another_architecture_are_refused():
         weights_from_bytes(one, weights_to_bytes(other))
     with pytest.raises(DataError, match=r"2 variables, model .* has"):
         weights_from_bytes(network(), weights_to_bytes(one))
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """A folder on the path with a module that registers a layer, and a model's architecture that uses it."""
+    (tmp_path / "ourlayers.py").write_text(
+        textwrap.dedent("""
+        import keras
+
+        @keras.saving.register_keras_serializable(package="ours")
+        class Doubled(keras.layers.Layer):
+            def call(self, x):
+                return 2.0 * x
+        """)
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    from ourlayers import Doubled
+
+    yield tmp_path, to_json(keras.Sequential([keras.Input((3,)), Doubled(), layers.Dense(1)]))
+    sys.modules.pop("ourlayers")
+    keras.saving.get_custom_objects().pop("ours>Doubled")
+
+
+def read_elsewhere(text, path):
+    """Rebuild an architecture in a process that has imported nothing of it."""
+    code = "import sys; from dkeras_core.learning import model_io; "
+    code += "print(model_io.from_json(sys.stdin.read()).layers[0].name)"
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, input=text, env={"PYTHONPATH": f"{path}:."}, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_registered_layer_is_imported_where_the_model_is_rebuilt(own_module):
+    folder, text = own_module
+    assert read_elsewhere(text, folder).stdout.strip() == "doubled"
+
+
+def test_the_module_of_a_registered_layer_that_is_missing_is_named(own_module, tmp_path_factory):
+    _, text = own_module
+    answer = read_elsewhere(text, tmp_path_factory.mktemp("nothing"))
+    assert answer.returncode != 0
+    assert "needs Doubled of the module ourlayers" in answer.stderr and "model.files" in answer.stderr
