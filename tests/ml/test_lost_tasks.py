@@ -26,6 +26,7 @@ def work_folder(tmp_path):
     shutil.rmtree(home)
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(("estimator", "epochs"), [("AsynchronousEASGD", 30), ("EASGD", 30)])
