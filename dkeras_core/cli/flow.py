@@ -64,10 +64,25 @@ def launch(request: Request, steps: Steps) -> Launched:
             say("starting spark-submit")
             submission = describe(found, request, own, *uris)
             log = BUILD / "runs" / request.run_id / f"spark-submit-{os.getpid()}.log"
-            app = submit(submission, found.rm, log, progress=say)
-            kept = adopt(found.rm, request.tag, say=say) if request.tag else None
-            step.detail = (kept or app).id
-    return Launched(found, kept or app, request, adopted=kept is not None and kept.id != app.id)
+            app, adopted = _submit(found, request, submission, log, say)
+            step.detail = app.id
+    return Launched(found, app, request, adopted)
+
+
+def _submit(found: Place, request: Request, submission, log: Path, say) -> tuple[Application, bool]:
+    """Submit, and return the application that does the work, and whether it is another's."""
+    if not request.tag:
+        return submit(submission, found.rm, log, progress=say), False
+    try:
+        app = submit(submission, found.rm, log, progress=say)
+    except ClusterError:
+        # Another submitter may have ended it, as the later of two, while spark-submit still waited for it
+        with contextlib.suppress(ClusterError):
+            if there := adopt(found.rm, request.tag, say=say):
+                return there, True
+        raise
+    kept = adopt(found.rm, request.tag, say=say) or app
+    return kept, kept.id != app.id
 
 
 def prepare(request: Request, steps: Steps):

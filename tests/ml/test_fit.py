@@ -81,7 +81,8 @@ def test_the_history_tells_what_was_measured_and_what_each_worker_did(trained, t
     estimator, model, seen = trained
     history = model.history
     assert history.epoch[-1] == 4 and history.stopped is None
-    assert history.final["val_accuracy"] > 0.9 and history.final["val_loss"] < history.history["val_loss"][0] * 1.5
+    first = next(loss for loss in history.history["val_loss"] if loss is not None)  # short epochs may go unevaluated
+    assert history.final["val_accuracy"] > 0.9 and history.final["val_loss"] < first * 1.5
     assert [worker["worker"] for worker in history.workers] == [0, 1]
     held = ROWS - sum(worker["rows"] for worker in history.workers)
     assert 0.1 * ROWS < held < 0.3 * ROWS
