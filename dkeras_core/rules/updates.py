@@ -60,8 +60,8 @@ class AddedUpdateRule(UpdateRule):
         return replace(rule, commit_rate=1 / workers) if rule.commit_rate == "mean" else rule
 
     def message(self, x: np.ndarray, state: Arrays, steps: int) -> np.ndarray:
-        update = super().message(x, state, steps)
-        return np.multiply(update, np.float32(self.share(steps)), out=update)
+        update, share = super().message(x, state, steps), self.share(steps)
+        return update if share == 1 else np.multiply(update, np.float32(share), out=update)
 
     def share(self, steps: int) -> float:
         """The part of an update of so many local steps that is added to the center."""
