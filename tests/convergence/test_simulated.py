@@ -177,7 +177,10 @@ def test_four_workers_are_as_good_as_one_on_the_real_events():
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("algorithm", ["downpour", "adag", "dynsgd", "threshold_sharing"])
+@pytest.mark.parametrize(
+    "algorithm",
+    ["downpour", *(pytest.param(name, marks=pytest.mark.long) for name in ("adag", "dynsgd", "threshold_sharing"))],
+)
 def test_64_workers_do_not_collapse(algorithm):
     """None ends below workers that never meet; with whole updates and a tau of 10 they do."""
     try:

@@ -109,6 +109,7 @@ def with_keytab(folder, principal="alice", name="alice.keytab"):
     return {ticket.PRINCIPAL: principal, ticket.KEYTAB: f"{folder}/{name}"}
 
 
+@pytest.mark.slow
 def test_a_ticket_is_read_with_its_times(login):
     found = login("-l", "3h", "-r", "2d")
     now = datetime.now(UTC)
@@ -118,6 +119,7 @@ def test_a_ticket_is_read_with_its_times(login):
     assert login("-l", "2h").renewable_until is None
 
 
+@pytest.mark.slow
 def test_doctor_says_when_the_ticket_ends(login):
     around = doctor.Surroundings(SECURED, storage=None, rm=None, build=Path("/tmp"))
     with pytest.raises(ClusterError, match="no valid ticket"):
@@ -127,12 +129,14 @@ def test_doctor_says_when_the_ticket_ends(login):
     assert (check.state, check.what) == ("ok", f"the ticket of alice@{REALM} ends {found.ends:%Y-%m-%d %H:%M:%S} UTC")
 
 
+@pytest.mark.slow
 def test_a_ticket_that_lasts_is_enough(login):
     login("-l", "3h")
     ticket.must_outlive(SECURED, {}, 2 * HOUR)
     ticket.must_outlive(SECURED, {}, None)
 
 
+@pytest.mark.slow
 def test_a_ticket_that_is_too_short_is_refused_with_the_commands_that_help(login):
     found = login("-l", "3h")
     error = refused(6 * HOUR)
@@ -142,12 +146,14 @@ def test_a_ticket_that_is_too_short_is_refused_with_the_commands_that_help(login
     assert "may take until" in refused(3 * HOUR).what, "the margin for clocks that differ and for the end counts"
 
 
+@pytest.mark.slow
 def test_a_ticket_that_can_be_renewed_so_long_is_enough(login):
     login("-l", "3h", "-r", "2d")
     ticket.must_outlive(SECURED, {}, 40 * HOUR)
     assert "renewable until" in refused(49 * HOUR).what
 
 
+@pytest.mark.slow
 def test_no_ticket_and_one_that_has_ended_are_refused(login):
     assert "there is none" in refused(HOUR).what
     login("-l", "2s", "-r", "1d")
@@ -160,6 +166,7 @@ def test_no_ticket_and_one_that_has_ended_are_refused(login):
     assert "`kinit -l 1h" in error.next_step
 
 
+@pytest.mark.slow
 def test_without_a_keytab_the_tokens_must_last_too(login):
     login("-l", "10h", "-r", "8d")
     assert "7 days" in refused(7.5 * DAY).what
@@ -168,6 +175,7 @@ def test_without_a_keytab_the_tokens_must_last_too(login):
     assert "2:00:00" in error.what and ticket.KEYTAB in error.next_step
 
 
+@pytest.mark.slow
 def test_a_keytab_makes_the_ticket_where_there_is_none_and_where_it_is_short(login, kdc):
     conf = with_keytab(kdc[0])
     ticket.must_outlive(SECURED, conf, 6 * HOUR)
@@ -180,18 +188,21 @@ def test_a_keytab_makes_the_ticket_where_there_is_none_and_where_it_is_short(log
     assert ticket.current().lasts_renewed() > 6 * DAY
 
 
+@pytest.mark.slow
 def test_a_keytab_does_not_take_the_cache_of_somebody_else(login, kdc):
     login("-l", "2h", principal="bob")
     ticket.must_outlive(SECURED, with_keytab(kdc[0]), 6 * HOUR)
     assert ticket.current().principal == f"bob@{REALM}"
 
 
+@pytest.mark.slow
 def test_a_keytab_that_cannot_outlive_the_work_is_told(login, kdc):
     said = []
     ticket.must_outlive(SECURED, with_keytab(kdc[0]), 8 * DAY, said.append)
     assert len(said) == 1 and "before the time-out" in said[0] and "k5start" in said[0]
 
 
+@pytest.mark.slow
 def test_a_keytab_that_does_not_serve_is_refused(login, kdc):
     assert "does not exist" in refused(HOUR, with_keytab(kdc[0], name="gone.keytab")).what
     error = refused(HOUR, with_keytab(kdc[0], name="bob.keytab"))
@@ -199,6 +210,7 @@ def test_a_keytab_that_does_not_serve_is_refused(login, kdc):
     assert "only one of" in refused(HOUR, {ticket.KEYTAB: f"{kdc[0]}/alice.keytab"}).what
 
 
+@pytest.mark.slow
 def test_a_ticket_is_renewed_once_half_of_it_is_over(login, monkeypatch):
     early = login("-l", "1h", "-r", "1d")
     ticket.keep(SECURED)
@@ -217,6 +229,7 @@ def test_a_ticket_is_renewed_once_half_of_it_is_over(login, monkeypatch):
     assert ticket.current() == kept, "it looks only now and then"
 
 
+@pytest.mark.slow
 def test_a_renewal_that_fails_is_told(login, monkeypatch, tmp_path):
     login("-l", "10s", "-r", "1d")
     (tmp_path / "krb5.conf").write_text(CLIENTS.format(realm=REALM, port=ports.pick(["kdc"])["kdc"]))
