@@ -85,10 +85,12 @@ class ApplicationTrigger(BaseTrigger):
         """Return how it ended, and a text to it."""
         there, watch = await asyncio.to_thread(self._watch)
         telling, pause, message = Telling(self.log.info), self._pause(), ""
+        paused = False  # once and for all: the DAG may go on before its application is seen to have ended
         while True:
             if self.deadline is not None and time.time() > self.deadline:
                 return TIMEOUT, await asyncio.to_thread(self._end)
-            if paused := pause is not None and await pause.seen():
+            if pause is not None and await pause.seen():
+                paused = True
                 self.log.info("the DAG is paused: ending %s", self.application)
                 message = await asyncio.to_thread(self._end)
                 self.log.info(message)

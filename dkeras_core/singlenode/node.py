@@ -203,7 +203,7 @@ class SingleNode:
         for daemon in missing:
             for name in daemon.port_names:
                 port = state.ports.get(name)
-                if port is None or ports.is_free(port):
+                if port is None or ports.is_left(port):
                     continue
                 taken = f"port {port} ({name.replace('.', ' ')}) is taken by {ports.holder(port)}"
                 if not (all_down or daemon.is_nodemanager):  # daemons run that know this port

@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import socket
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ HOST = "127.0.0.1"
 #: port of a daemon that is down for a moment.
 RANGE = range(20000, 32768)
 LISTEN = "0A"
+_UNKNOWN = "another process"
+_ENDING_SECONDS = 5.0
 
 
 def is_free(port: int) -> bool:
@@ -27,6 +30,20 @@ def is_free(port: int) -> bool:
             probe.listen(1)
         except OSError:
             return False
+    return True
+
+
+def is_left(port: int) -> bool:
+    """Whether a server could listen on ``port`` now or in a moment.
+
+    The first thread of a process that was killed is gone, and with it the process for most who ask, before its last
+    thread has let go of the ports. So one that nobody seems to hold is waited for.
+    """
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while not is_free(port):
+        if time.monotonic() > deadline or holder(port) != _UNKNOWN:
+            return False
+        time.sleep(0.05)
     return True
 
 
@@ -62,7 +79,7 @@ def holder(port: int) -> str:
             except OSError:  # it ended just now
                 continue
             return f"process {folder.name} ({b' '.join(words).decode(errors='replace').strip()[:120]})"
-    return "another process"
+    return _UNKNOWN
 
 
 def open_files(folder: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from dkeras_core.config import Pipeline, Resources
-from dkeras_core.errors import ClusterError, DkerasError
+from dkeras_core.errors import ClusterError, DkerasError, StorageError
 from dkeras_core.storage.base import Storage
 from dkeras_core.yarn import ticket
 from dkeras_core.yarn.answers import Scheduler
@@ -144,7 +145,8 @@ def _hdfs(around: Surroundings) -> Check:
     finally:
         around.storage.delete(probe)
         if not there:
-            around.storage.delete(around.root)
+            with contextlib.suppress(StorageError):  # somebody else is at work there by now
+                around.storage.delete(around.root)
     return Check("HDFS", "ok", f"{around.root} in {around.config.default_fs} can be written")
 
 

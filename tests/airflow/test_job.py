@@ -212,6 +212,13 @@ def test_a_pause_ends_the_application_and_the_try_submits_anew_with_its_whole_ti
     assert answer["deferred"]["since"] >= before and answer["deferred"]["deadline"] >= before + 100
 
 
+def test_a_pause_is_remembered_though_the_dag_goes_on_before_the_application_has_ended(stage, rm):
+    there = rm.has(1)
+    rm.refuses_kill, rm.ends_after = True, 3
+    event = stage.follow(there, paused=[True, False])["event"]
+    assert event["end"] == "paused" and "may still run" in event["message"]
+
+
 def test_a_pause_leaves_the_application_where_the_task_says_so(stage, rm):
     there = rm.has(1)
     rm.ends_after = 3

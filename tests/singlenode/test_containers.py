@@ -115,7 +115,8 @@ def test_an_application_outlives_the_resource_manager(spare_hadoop, tmp_path):
     signal_file = tmp_path / "go"
     app = submit(spare_hadoop, f"echo begun; while [ ! -e {signal_file} ]; do sleep 0.1; done; echo done")
     until(lambda: "begun" in printed(spare_hadoop, app))
-    os.kill(spare_hadoop.status().daemon("resourcemanager").pid, signal.SIGKILL)
+    os.kill(pid := spare_hadoop.status().daemon("resourcemanager").pid, signal.SIGKILL)
+    until(lambda: processes.Process.of(pid) is None)
     assert spare_hadoop.up().ready
     assert look(spare_hadoop, app)["state"] in ("ACCEPTED", "RUNNING")
     run(spare_hadoop, "true")  # others are taken as before

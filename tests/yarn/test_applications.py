@@ -209,6 +209,21 @@ def test_the_doctor_is_content_with_a_good_cluster_and_leaves_no_probe(around):
     assert not around.storage.exists("/tests/doctor")
 
 
+def test_the_doctor_leaves_a_root_in_which_another_has_begun_meanwhile(around, monkeypatch):
+    write, other = around.storage.write_bytes, f"{around.root}/runs/other/pipeline.yaml"
+
+    def beside(path, content):
+        write(path, content)
+        write(other, b"of another submitter")
+
+    monkeypatch.setattr(around.storage, "write_bytes", beside)
+    try:
+        assert first_failure(examine(around)) is None
+        assert around.storage.exists(other)
+    finally:
+        around.storage.delete(around.root, recursive=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "check", "words"),
     [
