@@ -46,7 +46,7 @@ class SearchRun(WorkerRun):
         rows, total = 0, 0.0
         with closing(feed.windows(task.piece)) as windows:
             while (window := self._next(windows)) is not None:
-                for portion in self._portions(window):
+                for portion in self._portions.of(window):
                     out = self._part if rows else gradient
                     with self._computing(portion.steps):
                         loss = self._trainer.gradient(portion, out, task.point)

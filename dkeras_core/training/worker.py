@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -20,14 +20,15 @@ from dkeras_core.data.spool import Spool
 from dkeras_core.errors import DataError, TrainingError
 from dkeras_core.exchange import Client
 from dkeras_core.rules import rule_from_config
-from dkeras_core.training.exchanger import Exchanger, NotFinite, finite, make_exchanger
+from dkeras_core.training.exchanger import Exchanger, NotFinite, make_exchanger
+from dkeras_core.training.guard import Guard, Unusable
 from dkeras_core.training.period import AutomaticPeriod, window_of
+from dkeras_core.training.portions import Portions
 from dkeras_core.training.settings import shows_itself
 from dkeras_core.training.tally import Tally
 from dkeras_core.training.task import TrainingTask
 
 REPORT_INTERVAL = 0.5  # seconds between reports: often enough for a bar, seldom enough to cost nothing
-PORTION_SECONDS = 30.0  # of local steps in one call, after which the worker reports: far below the server's patience
 SEED_STRIDE = 1_000_003  # keeps the workers' seeds apart for any number of epochs
 
 
@@ -77,10 +78,10 @@ class WorkerRun:
         self._reported = -math.inf
         self._stopped: str | None = None
         self._automatic: AutomaticPeriod | None = None
-        self._trainer = self._state = None
+        self._trainer = self._guard = self._state = None
         self._rows = 0
         self._pending = 0  # local steps since the last exchange
-        self._portion = 1  # local steps in one call at most; one until it is known how long a step takes
+        self._portions = Portions()
         self._leading = worker == 0 and task.warm_start > 0 and not client.led
 
     def __call__(self, batches: Iterable, directory: Path) -> dict:
@@ -95,7 +96,7 @@ class WorkerRun:
             try:
                 self._train(spool, x)
                 state = self._own_state()
-            except _NotFinite as error:
+            except Unusable as error:
                 if self._task.on_nonfinite == "drop":
                     return self._leave(error.what, dropped=error.what)
                 raise TrainingError(error.what, error.next_step) from error
@@ -166,6 +167,7 @@ class WorkerRun:
             seed=self._seed,
             lookahead=self._rule.lookahead,
         )
+        self._guard = Guard(self._worker, self._trainer, self._tally)
         labels = [column.name for column in task.labels]
         with self._own_rows():
             check_labels(self._trainer.model, task.loss, [spool.arrays[name] for name in labels], labels)
@@ -194,7 +196,7 @@ class WorkerRun:
                 self._meet(exchanger, x)
             with self._tally.measuring("exchange"):
                 exchanger.settle(x)
-        self._check_parameters(x)
+        self._guard.parameters(x)
         self._report("finishing", at_once=True)
 
     def _feed_settings(self) -> dict:
@@ -234,18 +236,10 @@ class WorkerRun:
 
     def _pieces(self, window: Window) -> Iterator[Window]:
         """Cut a window where an exchange is due."""
-        for piece in self._portions(window, lambda: self._due() - self._pending):
+        for piece in self._portions.of(window, lambda: self._due() - self._pending):
             if self._stopped is not None:
                 return
             yield piece
-
-    def _portions(self, window: Window, most: Callable[[], float] = lambda: math.inf) -> Iterator[Window]:
-        """Cut a window so that the worker is never silent for long, and after ``most()`` steps."""
-        start = 0
-        while start < window.steps:
-            stop = min(window.steps, start + most(), start + self._portion)
-            yield window if (start, stop) == (0, window.steps) else _part(window, start, stop)
-            start = stop
 
     def _local(self, exchanger: Exchanger, window: Window, x: np.ndarray) -> None:
         compute, compiled = self._tally.seconds["compute"], self._trainer.compile_seconds
@@ -253,8 +247,7 @@ class WorkerRun:
             loss = (self._trainer.window if self._leading else exchanger.local)(window, x)
         if self._automatic and self._trainer.compile_seconds == compiled:
             self._automatic.computed(self._tally.seconds["compute"] - compute, window.steps)
-        if not math.isfinite(loss):
-            raise self._bad_loss(loss, window, x)
+        self._guard.loss(loss, window, x)
         self._tally.trained(window.rows, window.steps, loss)
         self._pending += window.steps
 
@@ -267,7 +260,7 @@ class WorkerRun:
         seconds["compile"] += compiling
         seconds["compute"] += max(taken - compiling, 0.0)
         if not compiling:
-            self._portion = max(1, int(PORTION_SECONDS * steps / max(taken, 1e-9)))
+            self._portions.took(taken, steps)
 
     def _meet(self, exchanger: Exchanger, x: np.ndarray) -> None:
         """Exchange, or hand the others the center to begin with."""
@@ -277,7 +270,7 @@ class WorkerRun:
         self._report("training")
         reported = time.monotonic()
         if self._leading:
-            self._check_parameters(x)
+            self._guard.parameters(x)
             self._client.lead(x)
             self._leading = False
             exchanger.start(x)
@@ -285,7 +278,7 @@ class WorkerRun:
             try:
                 exchanger.begin(x, self._pending)
             except NotFinite as found:
-                raise self._bad_vector(found.vector, "what it would send") from None
+                raise self._guard.unusable(found.vector, "what it would send") from None
             self._tally.exchanges += 1
         taken = settled - begun + time.monotonic() - reported
         self._tally.seconds["exchange"] += taken
@@ -296,7 +289,7 @@ class WorkerRun:
     def _show(self, exchanger: Exchanger, x: np.ndarray) -> None:
         """Give the driver, at the end of an epoch, what it needs to evaluate the center."""
         if self._worker == 0 and shows_itself(self._rule, self._task.workers):
-            self._check_parameters(x)
+            self._guard.parameters(x)
             self._client.lead(x)
         if self._state is not None:
             exchanger.settle(x)
@@ -310,37 +303,9 @@ class WorkerRun:
         self._client.drop(reason, account)
         return account
 
-    def _bad_loss(self, loss: float, window: Window, x: np.ndarray) -> _NotFinite:
-        step = self._tally.steps + 1
-        if window.steps > 1:
-            step += int(np.argmin(np.isfinite(self._trainer.losses)))
-        return _NotFinite(
-            f"the loss of worker {self._worker} became {loss} in local step {step}: "
-            f"{self._trainer.explain_nonfinite(window, x)}",
-            "lower training.optimizer.learning_rate, or look at the features for outliers",
-        )
-
-    def _check_parameters(self, x: np.ndarray) -> None:
-        if not finite(x):
-            raise self._bad_vector(x, "its parameters")
-
-    def _bad_vector(self, vector: np.ndarray, what: str, name_of: Callable[[int], str] | None = None) -> _NotFinite:
-        first = int(np.flatnonzero(~np.isfinite(vector))[0])
-        return _NotFinite(
-            f"{what} of worker {self._worker} became {vector[first]} in "
-            f"{(name_of or self._trainer.flat.name_of)(first)}, at local step {self._tally.steps}",
-            "lower training.optimizer.learning_rate, or look at the features for outliers",
-        )
-
     def _own_state(self) -> np.ndarray | None:
-        """The model's non-trainable state, finite; None when it has none."""
-        if self._state is None:
-            return None
-        flat = self._trainer.flat
-        state = flat.get_state()
-        if not finite(state):
-            raise self._bad_vector(state, "the non-trainable state", flat.state_name_of)
-        return state
+        """The model's non-trainable state; None when it has none."""
+        return None if self._state is None else self._guard.state()
 
     def _report(self, state: str, at_once: bool = False) -> None:
         now = time.monotonic()
@@ -370,21 +335,6 @@ class WorkerRun:
         }
 
 
-class _NotFinite(TrainingError):
-    """A loss or a vector is not finite; becomes a TrainingError unless the worker is to be dropped."""
-
-
 def _names(columns: tuple[Column, ...]) -> str | list[str]:
     """One column's name, or the names of several: the feed makes an array of the one and a tuple of the others."""
     return columns[0].name if len(columns) == 1 else [column.name for column in columns]
-
-
-def _part(window: Window, start: int, stop: int) -> Window:
-    """Batches ``start`` to ``stop`` of a window, without a copy."""
-
-    def cut(arrays):
-        if isinstance(arrays, tuple):
-            return tuple(array[start:stop] for array in arrays)
-        return None if arrays is None else arrays[start:stop]
-
-    return Window(*map(cut, window))

@@ -129,11 +129,13 @@ def read_elsewhere(text, path):
     )
 
 
+@pytest.mark.slow  # a Python of its own, which imports Keras
 def test_a_registered_layer_is_imported_where_the_model_is_rebuilt(own_module):
     folder, text = own_module
     assert read_elsewhere(text, folder).stdout.strip() == "doubled"
 
 
+@pytest.mark.slow  # a Python of its own, which imports Keras
 def test_the_module_of_a_registered_layer_that_is_missing_is_named(own_module, tmp_path_factory):
     _, text = own_module
     answer = read_elsewhere(text, tmp_path_factory.mktemp("nothing"))

@@ -23,7 +23,7 @@ from dkeras_core.storage.local import LocalStorage
 from dkeras_core.storage.webhdfs import WebHdfsStorage
 
 NAME, ALIAS = "higgs", "production"
-QUICK = {"duration": 2.0, "wait": 120.0}
+WAIT = 120.0  # seconds for a turn. One lasts as long as anybody's: a busy machine may hold a promoter up for seconds
 
 
 def registry_at(url: str, root: str) -> Registry:
@@ -54,7 +54,7 @@ def promoters(url: str, root: str, folder: Path, first: int, count: int) -> list
             if there is not None and there.number == wanted:
                 wanted = random.choice(registry.versions(NAME))
             try:
-                entry = registry.promote(NAME, wanted, ALIAS, expected=there.number if there else None, **QUICK)
+                entry = registry.promote(NAME, wanted, ALIAS, expected=there.number if there else None, wait=WAIT)
             except Conflict:
                 entry = None
             # a promotion to what the alias names already makes no entry

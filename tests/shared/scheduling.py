@@ -17,27 +17,31 @@ SHARED = {
     "an Airflow on Hadoop": re.compile(r"\bairflow_on_hadoop\b"),
     "an Airflow": re.compile(r"(?<![.\w])airflow\.(rest|local|dags)\b"),
     "an unpacked environment": re.compile(r'^ROOT = "/chain"', re.MULTILINE),
+    "a local Spark": re.compile(r"\Atests/(data|evaluation)/.*\b(run_in|spark)\b[,)]", re.DOTALL),
 }
-"""What is shared -> how a file says that it uses it."""
+"""What is shared -> how a file, its path put first, says that it uses it."""
 
 FIRST = (
-    "an Airflow on Hadoop",
     "an unpacked environment",
-    "tests/singlenode/test_cluster.py",
+    "an Airflow on Hadoop",
     "an Airflow",
-    "tests/convergence/test_simulated.py",
-    "tests/singlenode/test_containers.py",
-    "tests/convergence/test_real.py",
+    "tests/singlenode/test_cluster.py",
     "tests/registry/test_faults.py",
-    "tests/jobs/test_score.py",
     "tests/cli/test_runs_on_yarn.py",
+    "tests/registry/test_crowd.py",
+    "tests/cli/test_score_command.py",
     "tests/cli/test_tagged_on_yarn.py",
+    "tests/yarn/test_applications.py",
+    "tests/singlenode/test_containers.py",
+    "tests/convergence/test_simulated.py",
+    "tests/learning/test_on_jax.py",
     # of the unit tests
+    "a local Spark",
     "tests/training/test_driver.py",
-    "tests/learning/test_losses.py",
+    "tests/learning/test_model_io.py",
     "tests/learning/test_local.py",
     "tests/training/test_monitor.py",
-    "tests/data/test_bad_input.py",
+    "tests/registry/promotion/test_verdict.py",
     "tests/defects/test_prior_systems.py",
 )
 """What takes longest, in this order; `make test` says at its end how long each took. Then: what has the most tests."""
@@ -46,7 +50,7 @@ FIRST = (
 @functools.cache
 def unit_of(file: str, root: Path) -> str:
     """Return what a file of tests is handed out with: what it shares with others, else itself."""
-    text = (root / file).read_text()
+    text = f"{file}\n{(root / file).read_text()}"
     return next((what for what, uses in SHARED.items() if uses.search(text)), file)
 
 

@@ -95,12 +95,12 @@ def test_slow_steps_are_cut_so_that_the_worker_is_heard(quick, rows_of, monkeypa
         return window(trainer, given, x)
 
     monkeypatch.setattr(Arithmetic, "window", slow)
-    monkeypatch.setattr("dkeras_core.training.worker.PORTION_SECONDS", 0.02)
+    monkeypatch.setattr("dkeras_core.training.portions.PORTION_SECONDS", 0.02)
     outcome, _ = quick([[rows_of(640, 1)]], rule=rules.get("downpour", communication_period=10))
     assert seen[0] == 1 and max(seen) <= 4 and sum(seen) == 60
     assert by_worker(outcome)[0]["exchanges"] == 6
     seen.clear()
-    monkeypatch.setattr("dkeras_core.training.worker.PORTION_SECONDS", 30.0)
+    monkeypatch.setattr("dkeras_core.training.portions.PORTION_SECONDS", 30.0)
     quick([[rows_of(640, 1)]], rule=rules.get("downpour", communication_period=10))
     assert seen == [1, 9, 10, 10, 10, 10, 10]
 
