@@ -38,7 +38,7 @@ REAL := $(BIN)/python -m pytest -n $(CLUSTERS) --dist loadfile -m "(cluster or s
 test: test-tools ## all tests, those on real HDFS and YARN included (ARGS=tests/ml runs those, CLUSTERS=n)
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(UNIT) && $(REAL))
 
-test-long: test-tools ## what kills Airflow's and YARN's processes one by one, sweeps and validations: half an hour
+test-long: test-tools ## what kills Airflow's and YARN's processes one by one, sweeps and validations: an hour
 	@$(BIN)/python -m pytest -m long $(ARGS)
 
 test-fast: test-tools ## the unit tests alone

@@ -60,7 +60,8 @@ def _carry_out(missing: list[runs.Run], results: runs.Results, processes: int) -
         return unavailable
     os.environ.update(SINGLE)
     begun = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(min(processes, len(todo))) as pool:
+    # Of each run its compiled functions stay, tens of MB; a process that has done ten makes room for a fresh one
+    with multiprocessing.get_context("spawn").Pool(min(processes, len(todo)), maxtasksperchild=10) as pool:
         for done, record in enumerate(pool.imap_unordered(runs.execute, todo), 1):
             results.add(record)
             scores = ", ".join(f"{k} {v}" for k, v in record["scores"].items())

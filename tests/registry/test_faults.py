@@ -2,7 +2,7 @@
 state or the new one, the next attempt succeeds, and nothing is left behind.
 
 The table is made by running each change once and counting what it asks of the file system. In a local folder it is
-run whole. On HDFS that takes ten minutes, so every sixteenth case is taken; all with EVERY_FAULT=1 in the environment.
+run whole. On HDFS that takes ten minutes, so every thirtieth case is taken; all with EVERY_FAULT=1 in the environment.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def test_on_hdfs(change, webhdfs, small):
     root = f"/tmp/faults-{secrets.token_hex(4)}"
     try:
         run_table(
-            webhdfs, root, small, change, list(Fault), workers=12, every=1 if os.environ.get("EVERY_FAULT") else 16
+            webhdfs, root, small, change, list(Fault), workers=12, every=1 if os.environ.get("EVERY_FAULT") else 30
         )
     finally:
         readonly.remove(webhdfs, root)
