@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import (
     TaskDeferralTimeout,
 )
 
-from dkeras_core.airflow import links, pause, reaper, tags, trigger
+from dkeras_core.airflow import handover, links, pause, reaper, tags, trigger
 from dkeras_core.airflow.call import Call
 from dkeras_core.airflow.trigger import ApplicationTrigger
 from dkeras_core.airflow.work import Work, steps_of
@@ -32,7 +32,6 @@ APPLICATION = "application"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _HOPELESS = (ConfigError, DataError, GateFailed)  # trying again would end the same way
 _GRACE = timedelta(minutes=5)  # the trigger keeps the deadline; Airflow's own counts only when that one is gone
-_SETTLED = timedelta(seconds=20)  # begun sooner, the news that this process has ended would be taken for its own end
 _SIGTERM_DEADLINE = 4.0  # Airflow kills the process 5 s after SIGTERM
 
 
@@ -173,7 +172,7 @@ class DkerasJobOperator(BaseOperator):
         if answer is None:
             self.log.info("the DAG is paused: the submission is taken back, and begins anew when the DAG goes on")
             work.end(self.log.warning)
-            raise AirflowRescheduleException(datetime.now(UTC) + _SETTLED)
+            raise AirflowRescheduleException(datetime.now(UTC) + timedelta(seconds=handover.SETTLED))
         self._wait(context, answer["application"], adopted=answer["adopted"])
 
     def _wait(self, context, application: str, *, adopted: bool) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from dkeras_core.airflow.handover import settled
 from dkeras_core.airflow.hdfs import look, moment
 from dkeras_core.errors import AccessDenied, ConfigError, DkerasError
 
@@ -35,11 +37,12 @@ class HdfsPathTrigger(BaseTrigger):
         return f"{__name__}.{type(self).__qualname__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        since, said = moment(self.newer_than), None
+        began, since, said = time.monotonic(), moment(self.newer_than), None
         while True:
             try:
                 found = await asyncio.to_thread(look, self.path, self.flag, since)
             except (AccessDenied, ConfigError) as error:
+                await settled(began)
                 yield TriggerEvent({"error": str(error)})
                 return
             except DkerasError as error:
@@ -48,6 +51,7 @@ class HdfsPathTrigger(BaseTrigger):
                     self.log.warning("%s; looking again every %g s", error.what, self.interval)
                     said = error.what
             if found:
+                await settled(began)
                 yield TriggerEvent({"found": found})
                 return
             await asyncio.sleep(self.interval)

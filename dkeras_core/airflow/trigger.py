@@ -19,6 +19,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from dkeras_core.airflow.handover import settled
 from dkeras_core.airflow.pause import KILL, Pause
 from dkeras_core.airflow.telling import Telling
 from dkeras_core.cli import place
@@ -75,8 +76,10 @@ class ApplicationTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         # The first such question takes a triggerer many seconds, which on_kill has not.
         first = asyncio.create_task(self._still_deferred())
+        since = time.monotonic()
         try:
             end, message = await self._follow()
+            await settled(since)
             yield TriggerEvent({"application": self.application, "end": end, "message": message})
         finally:
             first.cancel()

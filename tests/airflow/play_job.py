@@ -103,8 +103,10 @@ def operator(asked):
 def trigger(asked):
     from airflow.sdk.execution_time import task_runner
 
+    from dkeras_core.airflow import handover
     from dkeras_core.airflow import trigger as module
 
+    handover.SETTLED = asked.get("settled", 0.0)
     followed = module.ApplicationTrigger(**asked["arguments"])
     kind, arguments = followed.serialize()
     assert kind == "dkeras_core.airflow.trigger.ApplicationTrigger"

@@ -195,6 +195,14 @@ def test_the_trigger_goes_on_when_the_resource_manager_comes_back(stage, rm):
     assert rm.killed == [] and "is FINISHED" in stage.said
 
 
+def test_the_trigger_holds_its_event_back_until_the_scheduler_has_read_that_the_process_exited(stage, rm):
+    there = rm.has(1)
+    rm.ends_after = 1
+    before = time.monotonic()
+    assert stage.follow(there, settled=2.5)["event"]["end"] == "ended"
+    assert time.monotonic() >= before + 2.5
+
+
 def test_the_trigger_ends_what_takes_too_long(stage, rm):
     there = rm.has(1)
     event = stage.follow(there, deadline=time.time() + 1)["event"]

@@ -252,7 +252,7 @@ def test_paused_and_unpaused_the_run_ends_green_in_one_try(there):
     run.nothing_lives(app)
     there.rest.unpause("job")
     assert run.green()["application"] != app
-    assert run.task()["try_number"] == 1
+    assert run.task()["try_number"] == 1, run.log()
 
 
 def test_paused_during_the_submission(there):

@@ -14,23 +14,11 @@ from dkeras_core.storage.local import LocalStorage
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-@pytest.fixture
-def there(airflow, project_root, tmp_path):
-    """Airflow with the two DAGs, and a registry with two versions of higgs, of which 1 is production.
-
-    A further one has ``stray``, a model without a pipeline file.
-    """
-    storage, root = LocalStorage(), (tmp_path / "root").as_uri()
-    folder = tmp_path / "version"
-    folder.mkdir()
-    (folder / "weights").write_bytes(b"1")
-    registry = Registry(storage, root)
-    for run in ("one", "two"):
-        registry.publish("higgs", folder, run_id=run, metrics={"roc_auc": 0.9})
-    registry.promote("higgs", 1, "production")
-    further = (tmp_path / "other").as_uri()
-    other = Registry(storage, further)
-    other.publish("stray", folder, run_id="one")
+@pytest.fixture(scope="module")
+def dags(airflow, project_root, tmp_path_factory):
+    """Airflow with the two DAGs and their two roots, which their forms offer from now on."""
+    folder = tmp_path_factory.mktemp("roots")
+    root, further = (folder / "root").as_uri(), (folder / "other").as_uri()
     text = (project_root / "dags/pipelines/higgs.yaml").read_text()
     (airflow.dags / "pipelines").mkdir(exist_ok=True)
     (airflow.dags / "pipelines/higgs.yaml").write_text(text.replace("root: /dkeras", f"root: {root}"))
@@ -41,8 +29,21 @@ def there(airflow, project_root, tmp_path):
     while not {"promote_model", "rollback_model"} <= airflow.rest.dags().keys():
         assert time.monotonic() < deadline and airflow.rest.import_errors() == []
         time.sleep(0.5)
-    yield SimpleNamespace(rest=airflow.rest, registry=registry, other=other, further=further, folder=folder)
-    for one in (root, further):
+    return SimpleNamespace(rest=airflow.rest, root=root, further=further)
+
+
+@pytest.fixture
+def there(dags, tmp_path):
+    """A registry with versions 1 (production) and 2 of higgs; a further one has ``stray``, without a pipeline file."""
+    (tmp_path / "weights").write_bytes(b"1")
+    storage = LocalStorage()
+    registry, other = Registry(storage, dags.root), Registry(storage, dags.further)
+    for run in ("one", "two"):
+        registry.publish("higgs", tmp_path, run_id=run, metrics={"roc_auc": 0.9})
+    registry.promote("higgs", 1, "production")
+    other.publish("stray", tmp_path, run_id="one")
+    yield SimpleNamespace(registry=registry, other=other, folder=tmp_path, **vars(dags))
+    for one in (dags.root, dags.further):
         remove(storage, one)
 
 
