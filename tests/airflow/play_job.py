@@ -107,6 +107,7 @@ def trigger(asked):
     from dkeras_core.airflow import trigger as module
 
     handover.SETTLED = asked.get("settled", 0.0)
+    module._KILL_DEADLINE = asked.get("kill_deadline", 25.0)
     followed = module.ApplicationTrigger(**asked["arguments"])
     kind, arguments = followed.serialize()
     assert kind == "dkeras_core.airflow.trigger.ApplicationTrigger"

@@ -223,7 +223,7 @@ def test_a_pause_ends_the_application_and_the_try_submits_anew_with_its_whole_ti
 def test_a_pause_is_remembered_though_the_dag_goes_on_before_the_application_has_ended(stage, rm):
     there = rm.has(1)
     rm.refuses_kill, rm.ends_after = True, 3
-    event = stage.follow(there, paused=[True, False])["event"]
+    event = stage.follow(there, paused=[True, False], kill_deadline=3)["event"]
     assert event["end"] == "paused" and "may still run" in event["message"]
 
 
