@@ -37,7 +37,8 @@ def why_waiting(app: Application, progress: dict | None, rm: ResourceManager) ->
     age = time.time() - app.started if app.started else 0.0
     if _LAUNCHED in app.diagnostics and app.state == "ACCEPTED":
         if age > 2 * _PATIENCE:
-            yield "the driver's container is starting (the first time on a node it unpacks the environment)"
+            starting = f"the driver's container has been starting for {age:.0f} s"
+            yield f"{starting} (the first time on a node it unpacks the environment)"
     elif app.state in ("NEW", "NEW_SAVING", "SUBMITTED", "ACCEPTED") and age > _PATIENCE:
         yield f"waiting for {age:.0f} s: {_reason(app)}{_room(rm)}"
     elif app.state == "RUNNING" and app.containers <= 1 and age > _EXECUTOR_PATIENCE and _before_work(progress):
