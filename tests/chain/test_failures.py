@@ -69,16 +69,19 @@ def test_an_executor_killed_for_memory_names_the_setting(dkeras, events, webhdfs
     nothing_half_written(webhdfs, "gated")
 
 
-def test_a_worker_that_is_killed_is_started_again_and_no_row_is_lost(dkeras, events, webhdfs, hadoop, result_of):
+def train_and_kill_the_busiest_worker(dkeras, events, hadoop, **settings):
+    """Preprocess and train, and kill -9 the executor's Python that has computed most, once the training runs."""
     import psutil
 
-    settings = {"root": ROOT, "name": "higgs", "registry__model": "shot", "training__epochs": "100"}
     process = dkeras.start(
         *("submit", "dags/pipelines/higgs.yaml", "--data", str(events)),
-        *("--step", "preprocess", "--step", "train", *dkeras.overrides(settings)),
+        *("--step", "preprocess", "--step", "train"),
+        *dkeras.overrides({"root": ROOT, "name": "higgs", "registry__model": "shot", **settings}),
     )
+    said = []
     try:
         for line in process.stderr:
+            said.append(line)
             if line.startswith("train: epoch") and "rows/s" in line:
                 break
         workers = [
@@ -89,16 +92,34 @@ def test_a_worker_that_is_killed_is_started_again_and_no_row_is_lost(dkeras, eve
             and "daemon" in " ".join(found.info["cmdline"])
             and not found.children()
         ]
+        assert workers, "".join(said)
         busiest = max(workers, key=lambda found: sum(found.cpu_times()[:2]))
         busiest.kill()
-        out, err = process.communicate(timeout=200)
+        out, err = process.communicate(timeout=300)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert process.returncode == 0, out + err
+
+
+def test_a_worker_that_is_killed_is_started_again_and_no_row_is_lost(dkeras, events, webhdfs, hadoop, result_of):
+    train_and_kill_the_busiest_worker(dkeras, events, hadoop, training__epochs="100")
     train = result_of(ROOT, "higgs", "train.json")
     assert train["rows_trained"] == 100 * train["rows_in"]
+    assert max(worker["attempt"] for worker in train["workers"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_search_goes_on_in_the_same_evaluation_when_a_worker_is_killed(dkeras, events, hadoop, result_of):
+    """Each evaluation is of all rows, so the loss never rises; the driver itself counts the rows of the pieces."""
+    algorithm = {"algorithm": "{name: sandblaster_lbfgs, iterations: 150, tolerance: 1.0e-9}"}
+    train_and_kill_the_busiest_worker(dkeras, events, hadoop, **algorithm)
+    train = result_of(ROOT, "higgs", "train.json")
+    losses = [one["loss"] for one in train["search"]["iterations"]]
+    assert len(losses) > 50 and all(after <= before for before, after in zip(losses, losses[1:], strict=False)), losses
+    assert losses[-1] < 0.8 * losses[0]
     assert max(worker["attempt"] for worker in train["workers"]) == 1
 
 
