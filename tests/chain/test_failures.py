@@ -1,5 +1,6 @@
 """What a user sees when the chain breaks: one message with cause and next step, and nothing half-written."""
 
+import itertools
 import os
 import signal
 import time
@@ -118,7 +119,7 @@ def test_a_search_goes_on_in_the_same_evaluation_when_a_worker_is_killed(dkeras,
     train_and_kill_the_busiest_worker(dkeras, events, hadoop, **algorithm)
     train = result_of(ROOT, "higgs", "train.json")
     losses = [one["loss"] for one in train["search"]["iterations"]]
-    assert len(losses) > 50 and all(after <= before for before, after in zip(losses, losses[1:], strict=False)), losses
+    assert len(losses) > 50 and all(after <= before for before, after in itertools.pairwise(losses)), losses
     assert losses[-1] < 0.8 * losses[0]
     assert max(worker["attempt"] for worker in train["workers"]) == 1
 
